@@ -94,8 +94,8 @@ class Cgroups(Protocol):
     version: str
     controllers: frozenset[str]
 
-    def warnings(self, resources: Resources) -> tuple[Resources, list[str]]:
-        """What this host can enforce of `resources`, and a warning for each limit that it cannot (S5)."""
+    def warnings(self, resources: Resources, parent: str = "wherry") -> tuple[Resources, list[str]]:
+        """What this host can enforce of `resources` below the group `parent`, and a warning for each limit that it cannot (S5)."""
 
     def create(self, path: str, resources: Resources) -> Group:
         """Make the group `path` (`wherry/ID`) with its limits; a leftover without processes is replaced. All or nothing."""

@@ -2,7 +2,10 @@
 
 from typing import NamedTuple
 
-V1_CONTROLLERS = frozenset("cpu cpuacct cpuset memory devices freezer blkio pids net_cls net_prio perf_event hugetlb rdma misc".split())
+V1_CONTROLLERS = frozenset((
+    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids",
+    "net_cls", "net_prio", "perf_event", "hugetlb", "rdma", "misc",
+))  # fmt: skip
 
 
 class V1Mount(NamedTuple):

@@ -15,13 +15,6 @@ class Write(NamedTuple):
     value: str
 
 
-def swap_limit(resources: Resources) -> int:
-    """Memory plus swap in bytes; -1 unlimited; 0 not set. Without a word about swap it is twice the memory."""
-    if resources.memory_swap == 0 and resources.memory > 0:
-        return 2 * resources.memory
-    return resources.memory_swap
-
-
 def v1_writes(resources: Resources, *, swap_first: bool = False, weight_file: str = "blkio.weight", fresh: bool = True) -> list[Write]:
     """The writes for a v1 group. `swap_first`: the new memory limit is above the present memory+swap limit, which must be raised before it
     (memory.limit_in_bytes may never exceed memory.memsw.limit_in_bytes). `fresh`: the group has just been made."""
@@ -38,8 +31,8 @@ def v1_writes(resources: Resources, *, swap_first: bool = False, weight_file: st
     if r.cpuset_mems:
         plan.append(Write("cpuset", "cpuset.mems", r.cpuset_mems))
     limits = [Write("memory", "memory.limit_in_bytes", str(r.memory))] if r.memory else []
-    if swap := swap_limit(r):
-        limits.insert(0 if swap_first else len(limits), Write("memory", "memory.memsw.limit_in_bytes", str(swap)))
+    if r.memory_swap:
+        limits.insert(0 if swap_first else len(limits), Write("memory", "memory.memsw.limit_in_bytes", str(r.memory_swap)))
     plan += limits
     if r.memory_reservation:
         plan.append(Write("memory", "memory.soft_limit_in_bytes", str(r.memory_reservation)))
@@ -95,8 +88,9 @@ def v2_writes(resources: Resources, *, weight_file: str = "io.weight") -> list[W
         plan.append(Write("cpuset", "cpuset.cpus", r.cpuset_cpus))
     if r.cpuset_mems:
         plan.append(Write("cpuset", "cpuset.mems", r.cpuset_mems))
-    if swap := swap_limit(r):
-        plan.append(Write("memory", "memory.swap.max", "max" if swap < 0 else str(max(0, swap - max(r.memory, 0)))))
+    if r.memory_swap:
+        swap = "max" if r.memory_swap < 0 else str(max(0, r.memory_swap - max(r.memory, 0)))
+        plan.append(Write("memory", "memory.swap.max", swap))
     if r.memory:
         plan.append(Write("memory", "memory.max", _bytes_or_max(r.memory)))
     if r.memory_reservation:

@@ -24,7 +24,7 @@ class Resources(NamedTuple):
     """What a container may use. A zero (or empty, or None) means "not set": the kernel's default stays.
 
     Sizes are bytes, times microseconds. -1 in `cpu_quota`, `memory_swap` (memory plus swap) and `pids_limit` says "unlimited" explicitly.
-    `memory_swap` 0 with `memory` set means twice `memory`, as Docker documents for --memory-swap.
+    `Cgroups.warnings` makes the default of `memory_swap` explicit.
     `devices` empty means "no rule": everything is allowed.
     """
 

@@ -5,45 +5,49 @@ from typing import Any, NamedTuple
 
 from .resources import Resources
 
-_WITHOUT = "Your kernel does not support {} or the cgroup is not mounted. {} discarded."
+_MISSING = "Your kernel does not support {} or the cgroup is not mounted. {} discarded."
 
 
-class Support(NamedTuple):
-    """What the driver found on this host."""
+class _Limit(NamedTuple):
+    """A limit, the support it needs, the fields that fall away together without it, and the warning."""
 
-    memory: bool
-    swap: bool
-    swappiness: bool
-    reservation: bool
-    oom_kill_disable: bool
-    cpu_shares: bool
-    cpu_quota: bool
-    cpuset: bool
-    blkio_weight: bool
-    pids: bool
+    need: str
+    unset: dict[str, Any]
+    warning: str
 
 
-def _drop(r: Resources, warnings: list[str], supported: bool, text: str, **unset: Any) -> Resources:
-    """Without support, put the fields of `unset` back to "not set", and warn when that changes anything."""
-    without = r._replace(**unset)
-    if supported or without == r:
-        return r
-    warnings.append(text)
-    return without
+_LIMITS = (
+    _Limit("memory", {"memory": 0, "memory_swap": 0}, _MISSING.format("memory limit capabilities", "Limitation")),
+    _Limit("swappiness", {"memory_swappiness": None}, _MISSING.format("memory swappiness capabilities", "Memory swappiness")),
+    _Limit("reservation", {"memory_reservation": 0}, _MISSING.format("memory soft limit capabilities", "Limitation")),
+    _Limit("oom_kill_disable", {"oom_kill_disable": False}, "Your kernel does not support OomKillDisable. OomKillDisable discarded."),
+    _Limit("pids", {"pids_limit": 0}, _MISSING.format("PIDs limit capabilities", "PIDs limit")),
+    _Limit("cpu_shares", {"cpu_shares": 0}, _MISSING.format("CPU shares", "Shares")),
+    _Limit("cpu_quota", {"cpu_period": 0, "cpu_quota": 0}, _MISSING.format("CPU CFS scheduler", "Period and quota")),
+    _Limit("cpuset", {"cpuset_cpus": "", "cpuset_mems": ""}, _MISSING.format("cpuset", "Cpuset")),
+    _Limit("blkio_weight", {"blkio_weight": 0}, _MISSING.format("Block I/O weight", "Weight")),
+    _Limit("devices", {"devices": ()}, _MISSING.format("device control", "Device rules")),
+)
+_NO_SWAP = "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
+_NO_OOM_KILLER = "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources."
 
 
 def clean(resources: Resources, support: Callable[[str], bool]) -> tuple[Resources, list[str]]:
-    """`support` answers for a field of `Support`; it is asked only about what is set, since some answers cost system calls."""
-    w: list[str] = []
-    r = resources
-    if r.memory and not support("memory"):
-        r = _drop(r, w, False, _WITHOUT.format("memory limit capabilities", "Limitation"), memory=0, memory_swap=0)
-    if (r.memory or r.memory_swap) and not support("swap"):
-        text = "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap."
-        r = _drop(r, w if r.memory_swap > 0 or r.memory else [], False, text, memory_swap=-1)
-    if r.memory_swappiness is not None and not support("swappiness"):
-        text = _WITHOUT.format("memory swappiness capabilities", "Memory swappiness")
-        r = _drop(r, w, False, text, memory_swappiness=None)
-    if r.memory_reservation and not support("reservation"):
-        r = _drop(r, w, False, _WITHOUT.format("memory soft limit capabilities", "Limitation"), memory_reservation=0)
-    return _clean_rest(r, w, support)
+    """What can be enforced, and a warning for the rest. `support` answers for a `need`; it is asked only about what is set.
+
+    The swap limit is made explicit here: without a word about it, it is twice the memory (Docker's documented default)."""
+    kept, warnings = resources, []
+    for limit in _LIMITS:
+        without = kept._replace(**limit.unset)
+        if without != kept and not support(limit.need):
+            kept = without
+            warnings.append(limit.warning)
+    if kept.memory > 0 and kept.memory_swap == 0:
+        kept = kept._replace(memory_swap=2 * kept.memory)
+    if kept.memory_swap and not support("swap"):
+        if kept.memory > 0:
+            warnings.append(_NO_SWAP)
+        kept = kept._replace(memory_swap=0)
+    if kept.oom_kill_disable and kept.memory <= 0:
+        warnings.append(_NO_OOM_KILLER)
+    return kept, warnings

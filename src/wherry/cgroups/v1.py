@@ -11,17 +11,35 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import PurePosixPath
 
+from wherry.linux.mount import open_tree
+
 from .base import Events, OomWatch, Stats, View
 from .files import Tree, fields
 from .layout import Layout, V1Mount
 from .plan import Write, v1_writes
 from .processes import kill_all, wait_gone
 from .resources import Resources
+from .supported import clean
 
 FREEZE_TIMEOUT = 10.0
 KILL_FREEZE_TIMEOUT = 0.5
 UNLIMITED = 1 << 62
 """v1 says "no limit" as the largest page-aligned number, which is above this."""
+
+_NEEDS = {
+    "memory": ("memory", ("memory.limit_in_bytes",)),
+    "swap": ("memory", ("memory.memsw.limit_in_bytes",)),
+    "swappiness": ("memory", ("memory.swappiness",)),
+    "reservation": ("memory", ("memory.soft_limit_in_bytes",)),
+    "oom_kill_disable": ("memory", ("memory.oom_control",)),
+    "cpu_shares": ("cpu", ("cpu.shares",)),
+    "cpu_quota": ("cpu", ("cpu.cfs_quota_us",)),
+    "cpuset": ("cpuset", ("cpuset.cpus",)),
+    "blkio_weight": ("blkio", ("blkio.weight", "blkio.bfq.weight")),
+    "pids": ("pids", ("pids.max",)),
+    "devices": ("devices", ("devices.deny",)),
+}
+"""What `supported.clean` asks about -> controller and the files of which one must exist."""
 
 
 class V1Cgroups:
@@ -58,9 +76,22 @@ class V1Cgroups:
                 self._make(tree, group.path)
                 undo.callback(tree.remove, group.path)
             self._seed_new_cpuset(group.path)
-            self.execute(group.path, v1_writes(resources, weight_file=self._weight_file(group.path, resources)))
+            self.execute(group.path, v1_writes(resources, weight_file=self.weight_file(group.path, resources)))
             undo.pop_all()
         return group
+
+    def warnings(self, resources: Resources, parent: str = "wherry") -> tuple[Resources, list[str]]:
+        return clean(resources, lambda need: self._supports(need, parent))
+
+    def _supports(self, need: str, parent: str) -> bool:
+        """Files, not names of controllers, decide: swap accounting or CFS bandwidth can be missing from a controller that is there.
+        Some files the root group does not show, so a group of ours is looked at."""
+        controller, files = _NEEDS[need]
+        tree = self.by_controller.get(controller)
+        if tree is None:
+            return False
+        self._make_parents(tree, clean_path(parent))
+        return any(tree.exists(f"{parent}/{file}") for file in files)
 
     def execute(self, path: str, plan: Iterable[Write]) -> None:
         """Do the writes; a controller that is not mounted is an error here: `warnings` has dropped its limits before."""
@@ -70,17 +101,10 @@ class V1Cgroups:
                 raise OSError(errno.ENODEV, f"cgroup controller {controller} is not mounted: writing {value!r}", f"{path}/{file}")
             tree.write(f"{path}/{file}", value)
 
-    def has_file(self, controller: str, path: str, file: str) -> bool:
-        tree = self.by_controller.get(controller)
-        return tree is not None and tree.exists(f"{path}/{file}")
-
-    def ensure_parent(self, controller: str, parent: str) -> None:
-        """Make `parent` in one hierarchy, so that files which the root group does not show can be looked for."""
-        if tree := self.by_controller.get(controller):
-            self._make_parents(tree, parent)
-
-    def _weight_file(self, path: str, resources: Resources) -> str:
-        if resources.blkio_weight and not self.has_file("blkio", path, "blkio.weight"):
+    def weight_file(self, path: str, resources: Resources) -> str:
+        """Its name depends on the I/O scheduler that the kernel was built with."""
+        tree = self.by_controller.get("blkio")
+        if resources.blkio_weight and tree and not tree.exists(f"{path}/blkio.weight"):
             return "blkio.bfq.weight"
         return "blkio.weight"
 
@@ -212,7 +236,7 @@ class V1Group:
         if resources.memory and resources.memory_swap:
             now = int(self._read("memory", "memory.memsw.limit_in_bytes") or 0)
             swap_first = resources.memory < 0 or resources.memory > now
-        weight_file = self.cgroups._weight_file(self.path, resources)
+        weight_file = self.cgroups.weight_file(self.path, resources)
         self.cgroups.execute(self.path, v1_writes(resources, swap_first=swap_first, weight_file=weight_file, fresh=False))
 
     def remove(self, timeout: float = 0.0) -> bool:
@@ -286,7 +310,17 @@ class V1Group:
         return sums["Read"], sums["Write"]
 
     def mount_fds(self) -> View:
-        raise NotImplementedError
+        mounts: list[tuple[str, int]] = []
+        links: list[tuple[str, str]] = []
+        with ExitStack() as undo:
+            for mount, tree in self.cgroups.mounts:
+                name = PurePosixPath(mount.path).name
+                fd = open_tree(self.path, tree.fd)
+                undo.callback(os.close, fd)
+                mounts.append((name, fd))
+                links += [(controller, name) for controller in mount.controllers if controller != name]
+            undo.pop_all()
+        return View(False, tuple(mounts), tuple(links))
 
     def clone_fd(self) -> int | None:
         return None
