@@ -18,6 +18,20 @@ CREATE TABLE journal (                     -- what a container holds on this hos
   seq INTEGER PRIMARY KEY, container TEXT NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL
 );
 CREATE INDEX journal_container ON journal (container);
+CREATE TABLE network_bridges (
+  name TEXT PRIMARY KEY, address TEXT NOT NULL, -- own address with prefix length
+  next INTEGER NOT NULL                         -- where the search for a free address begins
+) WITHOUT ROWID;
+CREATE TABLE network_endpoints (                -- a container's address (as a number) and the host's end of its veth
+  bridge TEXT NOT NULL, address INTEGER NOT NULL, container TEXT NOT NULL, veth TEXT NOT NULL UNIQUE,
+  PRIMARY KEY (bridge, address), UNIQUE (bridge, container)
+) WITHOUT ROWID;
+CREATE TABLE network_ports (                    -- a published port: bound on this host, led to address:container_port
+  bridge TEXT NOT NULL, protocol TEXT NOT NULL, host_ip TEXT NOT NULL, host_port INTEGER NOT NULL,
+  container TEXT NOT NULL, address TEXT NOT NULL, container_port INTEGER NOT NULL,
+  PRIMARY KEY (bridge, protocol, host_ip, host_port)
+) WITHOUT ROWID;
+CREATE INDEX network_ports_container ON network_ports (container);
 """
 
 MIGRATIONS: dict[int, str] = {}

@@ -1,0 +1,171 @@
+"""The bridge on real kernel objects, in a network namespace of the test's own."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from namespaces import Namespace
+
+from wherry.linux import netlink
+from wherry.linux.netlink import Netlink
+from wherry.model.errors import Internal, InvalidArgument
+from wherry.network.bridge import Bridge, BridgeOptions
+from wherry.store.db import Database
+
+
+@pytest.fixture
+def host():
+    with Namespace() as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def db(tmp_path):
+    database = Database(tmp_path / "wherry.db")
+    yield database
+    database.close()
+
+
+def links() -> dict[str, netlink.Link]:
+    with Netlink() as kernel:
+        return {link.name: link for link in kernel.links()}
+
+
+def addresses(name: str) -> set[str]:
+    with Netlink() as kernel:
+        index = kernel.link(name).index
+        return {f"{a.address}/{a.prefix_len}" for a in kernel.addresses() if a.index == index}
+
+
+def batch(*requests: netlink.Request) -> None:
+    with Netlink() as kernel:
+        kernel.batch(*requests)
+
+
+def sysctl(name: str) -> str:
+    with open(f"/proc/sys/net/{name}") as file:
+        return file.read().strip()
+
+
+def test_up_makes_the_bridge_and_is_idempotent(host, db):
+    bridge = Bridge(db, BridgeOptions())
+    for _ in range(2):
+        host.run(bridge.up)
+        link = host.run(links)["wherry0"]
+        assert (link.kind, link.mac, link.flags & 1) == ("bridge", "02:42:ac:11:00:01", 1)
+        assert host.run(addresses, "wherry0") == {"172.17.0.1/16"}
+    assert host.run(sysctl, "ipv4/ip_forward") == "1"
+    assert host.run(sysctl, "ipv6/conf/wherry0/disable_ipv6") == "1"
+    assert host.run(sysctl, "ipv6/conf/wherry0/accept_ra") == "0"
+    host.run(bridge.down)
+    assert set(host.run(links)) == {"lo"}
+
+
+def test_two_bridges_side_by_side_choose_different_subnets(host, db):
+    one, two = Bridge(db, BridgeOptions()), Bridge(db, BridgeOptions(name="wherry1"))
+    host.run(one.up)
+    host.run(two.up)
+    assert (str(one.address), str(two.address)) == ("172.17.0.1/16", "172.18.0.1/16")
+
+
+def test_the_subnet_avoids_addresses_and_routes_and_stays_when_one_comes_later(host, db):
+    def occupy(address: str) -> None:
+        with Netlink() as kernel:
+            kernel.batch(netlink.addr_add(1, address, 16))
+
+    host.run(occupy, "172.17.5.5")
+    host.run(batch, netlink.route_add("172.18.99.0", 24, index=1))
+    bridge = Bridge(db, BridgeOptions())
+    host.run(bridge.up)
+    assert str(bridge.address) == "172.19.0.1/16"
+    bridge.allocate("a" * 64)
+    again = Bridge(db, BridgeOptions())
+    host.run(batch, netlink.route_add("172.19.7.0", 24, index=1))
+    host.run(again.up)
+    assert str(again.address) == "172.19.0.1/16", "a subnet with containers in it stays"
+
+
+def test_after_a_reboot_a_recorded_subnet_that_collides_is_given_up(host, db):
+    bridge = Bridge(db, BridgeOptions())
+    host.run(bridge.up)
+    bridge.allocate("a" * 64)
+    host.run(batch, netlink.link_del("wherry0"))
+    host.run(batch, netlink.addr_add(1, "172.17.9.9", 24))
+    host.run(bridge.up)
+    assert str(bridge.address) == "172.18.0.1/16"
+    assert host.run(addresses, "wherry0") == {"172.18.0.1/16"}
+
+
+def test_bip_and_its_change(host, db):
+    host.run(Bridge(db, BridgeOptions(bip="10.77.0.9/24")).up)
+    assert host.run(addresses, "wherry0") == {"10.77.0.9/24"}
+    other = Bridge(db, BridgeOptions(bip="10.78.0.1/24"))
+    host.run(other.up)
+    assert host.run(addresses, "wherry0") == {"10.78.0.1/24"}
+    other.allocate("a" * 64)
+    third = Bridge(db, BridgeOptions(bip="10.79.0.1/24"))
+    host.run(third.up)
+    assert host.run(addresses, "wherry0") == {"10.78.0.1/24"}
+    assert "keeps 10.78.0.1/24" in third.warnings[0]
+
+
+@pytest.mark.parametrize("bip", ["10.0.0.1", "10.0.0.0/24", "10.0.0.255/24", "10.0.0.1/31", "fd00::1/64", "x"])
+def test_a_bad_bip_is_refused(db, bip):
+    with pytest.raises(InvalidArgument):
+        Bridge(db, BridgeOptions(bip=bip))
+
+
+def test_an_existing_bridge_keeps_its_address_and_another_kind_of_link_is_refused(host, db):
+    host.run(batch, netlink.bridge_add("mine0"))
+    host.run(netlink.configure, "mine0", "10.5.0.1", 24, "")
+    bridge = Bridge(db, BridgeOptions(name="mine0"))
+    host.run(bridge.up)
+    assert str(bridge.address) == "10.5.0.1/24"
+    host.run(batch, netlink.veth_add("vethA", "vethB"))
+    with pytest.raises(Internal, match="vethA"):
+        host.run(Bridge(db, BridgeOptions(name="vethA")).up)
+
+
+def test_a_container_is_reachable_through_its_veth(host, db):
+    bridge = Bridge(db, BridgeOptions(mtu=1400))
+    host.run(bridge.up)
+    end = bridge.allocate("a" * 64)
+    assert end == bridge.allocate("a" * 64)
+    with Namespace() as box:
+        host.run(netlink.connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac, mtu=end.mtu)
+        box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
+        inside = box.run(links)["eth0"]
+        assert (inside.mac, inside.mtu) == (end.mac, 1400)
+        assert host.run(links)[end.veth].master == host.run(links)["wherry0"].index
+        server = box.run(socket.create_server, (end.address, 80))
+        client = host.run(socket.create_connection, (end.address, 80), 5)
+        assert client.getpeername() == (end.address, 80)
+        client.close()
+        server.close()
+
+
+def test_reconcile_removes_recorded_veths_of_the_dead_and_nothing_else(host, db):
+    bridge = Bridge(db, BridgeOptions())
+    host.run(bridge.up)
+    dead, live = bridge.allocate("d" * 64), bridge.allocate("e" * 64)
+    with Namespace() as box:
+        host.run(netlink.connect_veth, dead.veth, "wherry0", netns=box.fd, peer="eth0")
+        host.run(netlink.connect_veth, live.veth, "wherry0", netns=box.fd, peer="eth1")
+        host.run(netlink.connect_veth, "veth0foreign", "wherry0", netns=box.fd, peer="eth2")
+        host.run(bridge.reconcile, {"e" * 64})
+        assert set(host.run(links)) == {"lo", "wherry0", live.veth, "veth0foreign"}
+    assert bridge.allocate("e" * 64) == live
+    host.run(bridge.reconcile, set())
+    host.run(bridge.down)
+
+
+def test_half_a_connect_leaves_nothing(host, db):
+    bridge = Bridge(db, BridgeOptions())
+    host.run(bridge.up)
+    before = set(host.run(links))
+    with pytest.raises(ProcessLookupError):
+        host.run(netlink.connect_veth, "vethgone", "wherry0", pid=2**22 - 1)
+    with pytest.raises(OSError, match="No such device"):
+        host.run(netlink.connect_veth, "vethgone", "nobridge", pid=1)
+    assert set(host.run(links)) == before
