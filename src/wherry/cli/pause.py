@@ -1,0 +1,15 @@
+"""`wherry pause`."""
+
+from wherry.cli.command import Command
+from wherry.cli.context import Cli, each
+from wherry.cli.http1 import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.flags import Flags
+
+COMMAND = Command("CONTAINER [CONTAINER...]", "Freeze all processes of containers", least=1, aliases=("container pause", "pause"))
+
+
+def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
+    return each(cli, args, lambda name: cli.client.call("POST", f"/containers/{quote(name)}/pause"))

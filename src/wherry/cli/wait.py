@@ -1,0 +1,24 @@
+"""`wherry wait`."""
+
+from wherry.cli.command import Command
+from wherry.cli.context import Cli, each
+from wherry.cli.http1 import quote
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wherry.cli.flags import Flags
+
+COMMAND = Command(
+    "CONTAINER [CONTAINER...]",
+    "Wait until containers end and print their exit codes",
+    least=1,
+    aliases=("container wait", "wait"),
+)
+
+
+def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
+    def wait(name: str) -> None:
+        result = cli.client.call("POST", f"/containers/{quote(name)}/wait")
+        cli.out(str(result["StatusCode"]))
+
+    return each(cli, args, wait, show=False)
