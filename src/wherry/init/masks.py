@@ -1,0 +1,71 @@
+"""Masked and read-only paths: what of /proc and /sys a container must not see, or not change.
+
+A mask is a detached mount made by us, of the host's own /dev/null or of an empty tmpfs; nothing inside the root is used as one (R3).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+
+from wherry.linux.mount import MOUNT_ATTR_RDONLY, mount_setattr, move_mount, new_mount, open_tree
+from wherry.linux.path import O_PATH, open_in_root
+
+_EMPTY: dict[str, str | None] = {"size": "4k", "nr_inodes": "1", "mode": "755"}
+_NULL = os.makedev(1, 3)
+
+
+def open_null() -> int:
+    """The host's /dev/null, looked at: a character device 1:3. Call it before the container's root is entered."""
+    fd = os.open("/dev/null", O_PATH | os.O_NOFOLLOW)
+    found = os.fstat(fd)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _NULL:
+        os.close(fd)
+        raise OSError(22, "is not the null device", "/dev/null")
+    return fd
+
+
+def mask(root: int, paths: Sequence[str], null: int) -> None:
+    """Cover each path that exists: a directory with an empty read-only tmpfs, anything else with the null device."""
+    empty = -1
+    try:
+        for path in paths:
+            try:
+                target = open_in_root(root, path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            try:
+                if stat.S_ISDIR(os.fstat(target).st_mode):
+                    # One tmpfs for all of them: the first is mounted, the others are clones of it.
+                    cover = new_mount("tmpfs", _EMPTY, MOUNT_ATTR_RDONLY) if empty < 0 else open_tree("", empty)
+                    move_mount(cover, target)
+                    if empty < 0:
+                        empty = os.dup(cover)
+                else:
+                    cover = open_tree("", null)
+                    move_mount(cover, target)
+                os.close(cover)
+            finally:
+                os.close(target)
+    finally:
+        if empty >= 0:
+            os.close(empty)
+
+
+def make_readonly(root: int, paths: Sequence[str]) -> None:
+    """Make each path that exists read-only, with everything mounted below it, by a read-only clone of itself."""
+    for path in paths:
+        try:
+            target = open_in_root(root, path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            clone = open_tree("", target, recursive=True)
+            try:
+                mount_setattr(clone, set_=MOUNT_ATTR_RDONLY, recursive=True)
+                move_mount(clone, target)
+            finally:
+                os.close(clone)
+        finally:
+            os.close(target)

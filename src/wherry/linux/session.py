@@ -1,0 +1,55 @@
+"""Names of the host inside a UTS namespace, session keyrings, and the filter of system calls: what a thread sets about itself once."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+
+from wherry.linux.libc import MACHINE, check, pylibc, syscall
+
+SYS_KEYCTL = 250 if MACHINE == "x86_64" else 219
+SYS_SECCOMP = 317 if MACHINE == "x86_64" else 277
+KEYCTL_JOIN_SESSION_KEYRING = 1
+SECCOMP_SET_MODE_FILTER = 1
+
+
+def sethostname(name: str) -> None:
+    """sethostname(2)."""
+    raw = os.fsencode(name)
+    check(pylibc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname", name)
+
+
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    raw = os.fsencode(name)
+    check(pylibc.setdomainname(raw, ctypes.c_size_t(len(raw))), "setdomainname", name)
+
+
+def join_new_keyring() -> None:
+    """A new, empty session keyring for this process, so that no key of the host's session is reachable from it; keyctl(2).
+
+    A kernel without keyrings has none to hide; one whose quota is used up gives an error."""
+    try:
+        check(syscall(SYS_KEYCTL, ctypes.c_int(KEYCTL_JOIN_SESSION_KEYRING), None), "keyctl(KEYCTL_JOIN_SESSION_KEYRING)")
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog, seccomp(2)."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def load_seccomp(program: bytes, flags: int = 0) -> None:
+    """Put this thread under a BPF program (an array of struct sock_filter); seccomp(2).
+
+    Needs no_new_privs or CAP_SYS_ADMIN. From here on every system call goes through it."""
+    size = struct.calcsize("HBBI")
+    buffer = ctypes.create_string_buffer(program, len(program))
+    fprog = _Program(len(program) // size, ctypes.addressof(buffer))
+    done = syscall(SYS_SECCOMP, ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(flags), ctypes.byref(fprog))
+    check(done, "seccomp")
