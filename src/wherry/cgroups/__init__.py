@@ -7,6 +7,7 @@ from .devices import ALLOW_ALL_DEVICES, DEFAULT_DEVICE_RULES
 from .layout import Layout, parse_mountinfo
 from .resources import DEFAULT_CPU_PERIOD, DeviceRule, Resources, quota_of_nano_cpus
 from .v1 import V1Cgroups
+from .v2 import V2Cgroups
 
 DEFAULT_PARENT = "wherry"
 
@@ -41,4 +42,6 @@ def detect() -> Cgroups:
     layout = host_layout()
     if layout.v1:
         return V1Cgroups(layout)
+    if layout.v2:
+        return V2Cgroups(layout)
     raise OSError(errno.ENODEV, "no cgroup tree is mounted; mount cgroup2 on /sys/fs/cgroup")
