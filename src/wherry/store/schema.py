@@ -32,6 +32,18 @@ CREATE TABLE network_ports (                    -- a published port: bound on th
   PRIMARY KEY (bridge, protocol, host_ip, host_port)
 ) WITHOUT ROWID;
 CREATE INDEX network_ports_container ON network_ports (container);
+CREATE TABLE volumes (
+  name TEXT PRIMARY KEY, driver TEXT NOT NULL, created INTEGER NOT NULL,   -- nanoseconds since the epoch
+  options TEXT NOT NULL, labels TEXT NOT NULL,                             -- JSON objects
+  removing INTEGER NOT NULL DEFAULT 0                                      -- 1: its files are going; finished at the next start
+) WITHOUT ROWID;
+CREATE TABLE volume_users (                -- which containers name a volume
+  volume TEXT NOT NULL, container TEXT NOT NULL,
+  mounted INTEGER NOT NULL DEFAULT 0,      -- 1 while the container runs with it
+  copied INTEGER NOT NULL DEFAULT 0,       -- 1 once the container's image content was offered to it (copy-up happens at the first start only)
+  PRIMARY KEY (volume, container)
+) WITHOUT ROWID;
+CREATE INDEX volume_users_container ON volume_users (container);
 """
 
 MIGRATIONS: dict[int, str] = {}
