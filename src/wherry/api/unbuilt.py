@@ -12,13 +12,11 @@ from typing import Any
 
 import msgspec
 
+from wherry.daemon.inspect import RUNTIME
 from wherry.model import config as m
 from wherry.model.errors import InvalidArgument, Unimplemented, WherryError
 
 Rule = Callable[[Any], "WherryError | str | None"]
-
-#: The name of the only runtime there is.
-RUNTIME = "wherry"
 
 
 def is_default(value: Any) -> bool:
