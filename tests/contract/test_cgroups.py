@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from wherry.cgroups import ALLOW_ALL_DEVICES, DEFAULT_DEVICE_RULES, Cgroups, DeviceRule, Group, Resources, detect, host_layout
+from wherry.cgroups import ALLOW_ALL_DEVICES, DEFAULT_DEVICE_RULES, Cgroups, DeviceRule, Group, Resources, detect, enter, host_layout
 from wherry.cgroups.layout import Layout
 from wherry.cgroups.v2 import V2Cgroups
 from wherry.linux import bpf
-from wherry.linux.process import clone3
+from wherry.linux.process import CLONE_NEWPID, CLONE_NEWUSER, clone3
 
 MIB = 1 << 20
 PARENT = f"wherry-test-{os.getpid()}"
@@ -255,22 +255,57 @@ def test_rename_takes_a_group_over_with_its_processes(cgroups: Cgroups, child: S
     assert group.remove(5)
 
 
-def test_clone_into_a_v2_group(any_cgroups: Cgroups) -> None:
-    group = any_cgroups.create(f"{PARENT}/clone", Resources())
-    fd = group.clone_fd()
-    if any_cgroups.version != "v2":
-        assert fd is None
-        return
-    assert fd is not None
-    pid, pidfd = clone3(0, fd)
-    if pid == 0:
-        signal.pause()
-        os._exit(0)
-    os.close(fd)
-    assert group.procs() == [pid]
-    group.kill()
-    os.waitpid(pid, 0)
-    os.close(pidfd)
+def test_a_cloned_child_is_in_the_group_before_it_does_anything(any_cgroups: Cgroups) -> None:
+    """By the clone itself on v2, by its first act on v1; also out of a new user namespace, where it has no rights over cgroups."""
+    for flags in (0, CLONE_NEWUSER | CLONE_NEWPID):
+        group = any_cgroups.create(f"{PARENT}/clone", Resources())  # a fresh one: see Group.kill
+        fd, fds = group.clone_fd(), group.enter_fds()
+        assert (fd is None) == bool(fds)
+        read, write = os.pipe()
+        pid, pidfd = clone3(flags, -1 if fd is None else fd)
+        if pid == 0:
+            try:
+                enter(fds)
+                os.write(write, b"in")
+                signal.pause()
+            finally:
+                os._exit(1)
+        os.close(write)
+        assert os.read(read, 2) == b"in"
+        assert group.procs() == [pid]
+        membership = Path(f"/proc/{pid}/cgroup").read_text()
+        assert membership.count(group.path) == max(1, len(fds))
+        group.kill()
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+        os.close(read)
+        for entry in (*fds, *([] if fd is None else [fd])):
+            os.close(entry)
+        assert group.remove(5)
+
+
+def test_entering_waits_for_nothing_after_idleness(any_cgroups: Cgroups) -> None:
+    """The whole point of `enter_fds` and `clone_fd`: median under 2 ms (with `add` it is about 8 ms on v1)."""
+    group = any_cgroups.create(f"{PARENT}/quick", Resources())
+    fd, fds = group.clone_fd(), group.enter_fds()
+    times = []
+    for _ in range(9):
+        select.select([], [], [], 0.1)
+        read, write = os.pipe()
+        pid, pidfd = clone3(0, -1 if fd is None else fd)
+        if pid == 0:
+            start = time.monotonic_ns()
+            enter(fds)
+            os.write(write, str(time.monotonic_ns() - start).encode())
+            os._exit(0)
+        os.close(write)
+        times.append(int(os.read(read, 100)))
+        os.waitpid(pid, 0)
+        os.close(read)
+        os.close(pidfd)
+    for entry in (*fds, *([] if fd is None else [fd])):
+        os.close(entry)
+    assert sorted(times)[4] < 2_000_000, times
     assert group.remove(5)
 
 

@@ -2,7 +2,7 @@
 
 import errno
 
-from .base import Cgroups, Events, Group, OomWatch, Stats, View
+from .base import Cgroups, Events, Group, OomWatch, Stats, View, enter
 from .devices import ALLOW_ALL_DEVICES, DEFAULT_DEVICE_RULES
 from .layout import Layout, parse_mountinfo
 from .resources import DEFAULT_CPU_PERIOD, DeviceRule, Resources, quota_of_nano_cpus
@@ -25,6 +25,7 @@ __all__ = [
     "Stats",
     "View",
     "detect",
+    "enter",
     "host_layout",
     "quota_of_nano_cpus",
 ]

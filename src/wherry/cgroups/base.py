@@ -1,5 +1,7 @@
 """The contract that v1, hybrid and v2 fulfil alike, and the plain data that comes back through it."""
 
+import os
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from .resources import Resources
@@ -47,13 +49,28 @@ class View(NamedTuple):
     links: tuple[tuple[str, str], ...] = ()
 
 
+def enter(fds: Iterable[int]) -> None:
+    """Move the calling thread, which must be its process's only one, into the group of these `enter_fds`; in the cloned child, first of all.
+
+    "0" written into v1's `tasks` moves a thread by itself, which needs no lock against forks and exits, so nothing is waited for (since
+    Linux 5.5). The descriptors were opened by the monitor, whose rights count: it works from a new user namespace too. A new cgroup
+    namespace must be unshared after this, since its root is the group of that moment."""
+    for fd in fds:
+        os.write(fd, b"0")
+
+
 class Group(Protocol):
     """The group of one container. Holds no descriptors of its own."""
 
     path: str
 
     def add(self, pid: int) -> None:
-        """Move a process (0: the calling one) into the group. The first move after idleness waits for an RCU grace period (ADR 0030)."""
+        """Move another process into the group. After idleness this waits for an RCU grace period, about 8 ms (ADR 0030): a child that
+        we clone ourselves enters by `clone_fd` (v2) or `enter_fds` (v1), without a wait."""
+
+    def enter_fds(self) -> tuple[int, ...]:
+        """v1, hybrid: descriptors by which a child of the caller moves itself into the group, with `enter`; the caller closes them.
+        v2: none (use `clone_fd`)."""
 
     def procs(self) -> list[int]:
         """PIDs in the group and in the groups that the container made below it."""
@@ -64,7 +81,8 @@ class Group(Protocol):
     def thaw(self) -> None: ...
 
     def kill(self) -> None:
-        """SIGKILL to everything in the group; does not wait for the ends."""
+        """SIGKILL to everything in the group; does not wait for the ends. Remove the group afterwards: kernels from 6.14 to (at least) 6.18
+        kill at once whatever is cloned (`clone_fd`) into a group that was killed before."""
 
     def update(self, resources: Resources) -> None:
         """Change what is set in `resources`, keep the rest. On failure what was already changed is left so (as in Docker)."""

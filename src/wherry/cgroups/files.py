@@ -10,23 +10,27 @@ class Tree(NamedTuple):
     fd: int
     path: str
 
-    def write(self, file: str, value: str) -> None:
-        """Write `value` in one write(2), as control files want it. OSError names the file and the value."""
+    def open(self, file: str, flags: int) -> int:
+        """A descriptor of `file`, close-on-exec. OSError names the whole path."""
         try:
-            fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self.fd)
-            try:
-                os.write(fd, value.encode())
-            finally:
-                os.close(fd)
-        except OSError as err:
-            raise OSError(err.errno, f"{os.strerror(err.errno or 0)}: writing {value!r}", f"{self.path}/{file}") from None
-
-    def read(self, file: str) -> str:
-        """The whole file (control files are small; 64 KiB at a time). OSError names the file."""
-        try:
-            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.fd)
+            return os.open(file, flags | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError as err:
             raise OSError(err.errno, os.strerror(err.errno or 0), f"{self.path}/{file}") from None
+
+    def write(self, file: str, *values: str) -> None:
+        """Write each value in a write(2) of its own, as control files want it. OSError names the file and the value."""
+        fd = self.open(file, os.O_WRONLY)
+        try:
+            for value in values:
+                os.write(fd, value.encode())
+        except OSError as err:
+            raise OSError(err.errno, f"{os.strerror(err.errno or 0)}: writing {value!r}", f"{self.path}/{file}") from None
+        finally:
+            os.close(fd)
+
+    def read(self, file: str) -> str:
+        """The whole file. OSError names it."""
+        fd = self.open(file, os.O_RDONLY)
         try:
             parts = []
             while part := os.read(fd, 65536):

@@ -9,6 +9,7 @@ import select
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
+from itertools import groupby
 from pathlib import PurePosixPath
 
 from wherry.linux.mount import open_tree
@@ -95,11 +96,11 @@ class V1Cgroups:
 
     def execute(self, path: str, plan: Iterable[Write]) -> None:
         """Do the writes; a controller that is not mounted is an error here: `warnings` has dropped its limits before."""
-        for controller, file, value in plan:
+        for (controller, file), writes in groupby(plan, lambda write: write[:2]):
             tree = self.by_controller.get(controller)
             if tree is None:
-                raise OSError(errno.ENODEV, f"cgroup controller {controller} is not mounted: writing {value!r}", f"{path}/{file}")
-            tree.write(f"{path}/{file}", value)
+                raise OSError(errno.ENODEV, f"cgroup controller {controller} is not mounted", f"{path}/{file}")
+            tree.write(f"{path}/{file}", *(write.value for write in writes))
 
     def weight_file(self, path: str, resources: Resources) -> str:
         """Its name depends on the I/O scheduler that the kernel was built with."""
@@ -188,6 +189,16 @@ class V1Group:
         for tree in self.cgroups.trees:
             tree.write(file, value)
 
+    def enter_fds(self) -> tuple[int, ...]:
+        file = f"{self.path}/tasks"
+        with ExitStack() as undo:
+            fds: list[int] = []
+            for tree in self.cgroups.trees:
+                fds.append(tree.open(file, os.O_WRONLY))
+                undo.callback(os.close, fds[-1])
+            undo.pop_all()
+        return tuple(fds)
+
     def procs(self) -> list[int]:
         tree = self._tree("freezer")
         pids: set[int] = set()
@@ -269,7 +280,7 @@ class V1Group:
         with ExitStack() as undo:
             event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             undo.callback(os.close, event)
-            control = os.open(file, os.O_RDONLY | os.O_CLOEXEC, dir_fd=tree.fd)
+            control = tree.open(file, os.O_RDONLY)
             try:
                 tree.write(f"{self.path}/cgroup.event_control", f"{event} {control}")
             finally:

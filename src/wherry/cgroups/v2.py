@@ -158,10 +158,13 @@ class V2Group:
             return ""
 
     def _open_dir(self) -> int:
-        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.tree.fd)
+        return self.tree.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
 
     def add(self, pid: int) -> None:
         self.tree.write(f"{self.path}/cgroup.procs", str(pid))
+
+    def enter_fds(self) -> tuple[int, ...]:
+        return ()
 
     def procs(self) -> list[int]:
         pids: set[int] = set()
@@ -186,7 +189,7 @@ class V2Group:
         """Wait until cgroup.events has `key value`: the file signals POLLPRI at each change."""
         deadline = time.monotonic() + timeout
         try:
-            fd = os.open(f"{self.path}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.tree.fd)
+            fd = self.tree.open(f"{self.path}/cgroup.events", os.O_RDONLY)
         except FileNotFoundError:
             return key == "populated" and value == 0
         try:
@@ -273,7 +276,7 @@ class V2Group:
 
     def oom_watch(self) -> OomWatch:
         """memory.events itself: it signals POLLPRI at each change after it was read. Read it (from 0) before polling again."""
-        fd = os.open(f"{self.path}/memory.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.tree.fd)
+        fd = self.tree.open(f"{self.path}/memory.events", os.O_RDONLY)
         os.read(fd, 4096)
         return OomWatch(fd, select.POLLPRI)
 
