@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from wherry.init import audit
 from wherry.init.container import container_main
 from wherry.init.defaults import READONLY_PATHS, default_mounts, masked_paths
 from wherry.init.exec import exec_main
@@ -71,6 +72,7 @@ def run_init(command: Command, fds: list[int], *, stdin: bytes = b"", main: Call
             if not command.process.tty:
                 os.dup2(pipes[0][0], 0), os.dup2(pipes[1][1], 1), os.dup2(pipes[2][1], 2)
             os.environ.update(env or {})
+            audit.install()  # R5 holds in every test
             if before:
                 before()
             main(command, fds, theirs)

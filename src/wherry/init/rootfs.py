@@ -28,6 +28,7 @@ from wherry.model.steps import step
 
 # Single files of procfs that a mount may cover, as lxcfs does to show the limits of the container.
 _PROC_FILES = frozenset({"cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"})
+_NOT_A_DIRECTORY = "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? Check if the path exists and is of that type"
 _KERNEL_DIRS = ("proc", "sys", "dev")
 _KINDS = {"proc": "proc", "sysfs": "sysfs", "mqueue": "mqueue", "devpts": "devpts", "tmpfs": "tmpfs", "shm": "tmpfs", "dev": "tmpfs"}
 
@@ -96,7 +97,7 @@ def _mount_bind(root: int, mount: Mount, source: int) -> None:
     target = _target(root, mount._replace(is_dir=is_dir))
     try:
         if is_dir != stat.S_ISDIR(os.fstat(target).st_mode):
-            raise OSError(errno.ENOTDIR, "not a directory: are you trying to mount a directory onto a file (or vice-versa)?")
+            raise OSError(errno.ENOTDIR, _NOT_A_DIRECTORY)
         if mount.attributes:
             mount_setattr(source, set_=mount.attributes, recursive=mount.recursive)
         _set_propagation(source, mount)
@@ -118,6 +119,8 @@ def _target(root: int, mount: Mount) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "the mount target is a dangling or a magic symbolic link in the image", mount.target) from None
+        if error.errno == errno.ENOTDIR:
+            raise OSError(errno.ENOTDIR, _NOT_A_DIRECTORY, mount.target) from None
         raise
     if fs_magic(target) == PROC_SUPER_MAGIC:
         name = mount.target.strip("/").removeprefix("proc/")
