@@ -75,7 +75,8 @@ def test_mounts_are_the_documented_ones_and_nothing_of_the_host(rootfs: Path) ->
 
 def test_dev_has_the_standard_nodes_and_links(rootfs: Path) -> None:
     out = shell(rootfs, "cd /dev; for n in null zero full random urandom tty pts/ptmx; do stat -c '%n %t:%T %a %u' $n; done; "
-                        "for l in ptmx fd stdin stdout stderr core; do echo $l $(readlink $l); done; test -e console || echo no console").out  # fmt: skip
+                        "for l in ptmx fd stdin stdout stderr core; do echo $l $(readlink $l); done; "
+                        "test -e console || echo no console").out  # fmt: skip
     assert out.splitlines() == [
         "null 1:3 666 0", "zero 1:5 666 0", "full 1:7 666 0", "random 1:8 666 0", "urandom 1:9 666 0", "tty 5:0 666 0", "pts/ptmx 5:2 666 0",
         "ptmx pts/ptmx", "fd /proc/self/fd", "stdin /proc/self/fd/0", "stdout /proc/self/fd/1", "stderr /proc/self/fd/2", "core /proc/kcore",
@@ -137,13 +138,15 @@ def test_sys_admin_opens_mount_with_the_profile_made_for_it(rootfs: Path) -> Non
 
 
 def test_hostname_domainname_and_sysctls(rootfs: Path) -> None:
-    result = shell(rootfs, "hostname; cat /proc/sys/kernel/domainname /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range "
-                           "/proc/sys/net/core/somaxconn /proc/sys/kernel/msgmax",
+    result = shell(rootfs, "hostname; cd /proc/sys; cat kernel/domainname net/ipv4/ip_unprivileged_port_start net/ipv4/ping_group_range "
+                           "net/core/somaxconn kernel/msgmax",
                    domainname="example.org", sysctls={"net.core.somaxconn": "77", "kernel.msgmax": "9999"})  # fmt: skip
     assert result.out.split() == ["box", "example.org", "0", "0", "2147483647", "77", "9999"]
 
 
-@pytest.mark.parametrize("name", ["kernel.core_pattern", "vm.swappiness", "net..core", "net/../kernel.core_pattern", "kernel.hostname", "net.a\0b", ""])
+@pytest.mark.parametrize(
+    "name", ["kernel.core_pattern", "vm.swappiness", "net..core", "net/../kernel.core_pattern", "kernel.hostname", "net.a\0b", ""]
+)
 def test_sysctls_of_the_host_are_refused(rootfs: Path, name: str) -> None:
     result = shell(rootfs, "true", sysctls={name: "1"})
     assert result.failed is not None and result.failed.step == "init: sysctls", result
@@ -189,7 +192,8 @@ def test_bind_mounts_tmpfs_and_missing_targets(rootfs: Path, tmp_path: Path) -> 
     (tmp_path / "d").mkdir()
     (tmp_path / "d/file").write_text("from the host\n")
     ro = mounts.MOUNT_ATTR_RDONLY
-    command = plain_command(["sh", "-c", "cat /data/deep/file /etc/one; touch /data/deep/new; stat -c %a /tmp /run/x; touch /ro/y; cat /proc/self/mountinfo"])
+    script = "cat /data/deep/file /etc/one; touch /data/deep/new; stat -c %a /tmp /run/x; touch /ro/y; cat /proc/self/mountinfo"
+    command = plain_command(["sh", "-c", script])
     command = command._replace(mounts=[
         *command.mounts,
         Mount("bind", "/data/deep", 1), Mount("bind", "/etc/one", 2, is_dir=False), Mount("bind", "/ro", 3, attributes=ro, recursive=True),
@@ -243,8 +247,8 @@ def test_cgroup_v1_view(rootfs: Path, tmp_path: Path) -> None:
 
 
 def test_terminal(rootfs: Path) -> None:
-    command = plain_command(["sh", "-c", "tty; stty size; stat -c %t:%T /dev/console /dev/pts/0; stat -c %u /dev/pts/0; read x; echo got $x; sleep 9 & jobs; kill %1"],
-                            tty=True, console_size=[33, 111], user="web")  # fmt: skip
+    script = "tty; stty size; stat -c %t:%T /dev/console /dev/pts/0; stat -c %u /dev/pts/0; read x; echo got $x; sleep 9 & jobs; kill %1"
+    command = plain_command(["sh", "-c", script], tty=True, console_size=[33, 111], user="web")
     result = run_init(command, [tree(rootfs)], typed=b"words\n")
     lines = result.console.replace("\r", "").splitlines()
     assert lines[:1] == ["words"] or "words" in lines  # echoed

@@ -52,15 +52,19 @@ def default() -> bytes:
 
 
 @NEEDS
-@pytest.mark.parametrize("name", ["read", "write", "openat", "execve", "futex", "ptrace", "chroot", "epoll_wait", "setuid", "capset", "prctl", "clock_gettime"])
+@pytest.mark.parametrize(
+    "name", ["read", "write", "openat", "execve", "futex", "ptrace", "chroot", "epoll_wait", "setuid", "capset", "prctl", "clock_gettime"]
+)
 def test_everyday_calls_are_allowed(default: bytes, name: str) -> None:
     assert run(default, number(name)) == ALLOWED
 
 
 @NEEDS
-@pytest.mark.parametrize("name", ["mount", "umount2", "unshare", "setns", "bpf", "fsopen", "open_tree", "move_mount", "mount_setattr", "keyctl", "add_key",
-                                  "request_key", "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "perf_event_open", "kexec_load",
-                                  "init_module", "open_by_handle_at", "pivot_root", "reboot", "swapon", "iopl", "quotactl", "settimeofday", "mbind"])  # fmt: skip
+@pytest.mark.parametrize("name", [
+    "mount", "umount2", "unshare", "setns", "bpf", "fsopen", "open_tree", "move_mount", "mount_setattr", "keyctl", "add_key", "request_key",
+    "io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "perf_event_open", "kexec_load", "init_module",
+    "open_by_handle_at", "pivot_root", "reboot", "swapon", "iopl", "quotactl", "settimeofday", "mbind",
+])  # fmt: skip
 def test_the_kernels_dangerous_surface_is_refused(default: bytes, name: str) -> None:
     assert run(default, number(name)) == EPERM
 
@@ -97,11 +101,15 @@ def test_personality_values(default: bytes) -> None:
     assert [run(default, number("personality"), (value,)) for value in (0, 8, 0x20000, 0x20008, 0xFFFFFFFF, 0x40000)] == [ALLOWED] * 5 + [EPERM]
 
 
+_READ = '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", %s}]}'
+
+
 @NEEDS
 @pytest.mark.parametrize(("cap", "names"), [
     ("SYS_ADMIN", ["mount", "umount2", "unshare", "setns", "bpf", "fsopen", "clone3", "sethostname"]), ("SYS_PTRACE", ["kcmp", "pidfd_getfd"]),
-    ("SYS_MODULE", ["init_module"]), ("SYS_TIME", ["settimeofday"]), ("DAC_READ_SEARCH", ["open_by_handle_at"]), ("BPF", ["bpf"]), ("SYSLOG", ["syslog"]),
-    ("SYS_BOOT", ["reboot"]), ("SYS_NICE", ["mbind"]), ("PERFMON", ["perf_event_open"]), ("SYS_RAWIO", ["iopl"]), ("SYS_PACCT", ["acct"]),
+    ("SYS_MODULE", ["init_module"]), ("SYS_TIME", ["settimeofday"]), ("DAC_READ_SEARCH", ["open_by_handle_at"]), ("BPF", ["bpf"]),
+    ("SYSLOG", ["syslog"]), ("SYS_BOOT", ["reboot"]), ("SYS_NICE", ["mbind"]), ("PERFMON", ["perf_event_open"]),
+    ("SYS_RAWIO", ["iopl"]), ("SYS_PACCT", ["acct"]),
 ])  # fmt: skip
 def test_a_capability_opens_its_calls(cap: str, names: list[str]) -> None:
     program = seccomp.build(seccomp.default_profile(), DEFAULT | capability.BITS[cap])
@@ -139,10 +147,10 @@ def test_a_users_profile_with_actions_errnos_and_repeated_arguments() -> None:
     b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": [], "action": "SCMP_ACT_ERRNO"}]}',
     b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_X"}]}',
     b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "name": "write", "action": "SCMP_ACT_ERRNO"}]}',
-    b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 6, "op": "SCMP_CMP_EQ"}]}]}',
-    b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "op": "=="}]}]}',
-    b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "includes": {"caps": ["CAP_X"]}}]}',
-    b'{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "includes": {"minKernel": "x"}}]}',
+    (_READ % '"args": [{"index": 6, "op": "SCMP_CMP_EQ"}]').encode(),
+    (_READ % '"args": [{"index": 0, "op": "=="}]').encode(),
+    (_READ % '"includes": {"caps": ["CAP_X"]}').encode(),
+    (_READ % '"includes": {"minKernel": "x"}').encode(),
     b'{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["x86"], "syscalls": []}',
 ])  # fmt: skip
 def test_malformed_profiles_are_refused(profile: bytes) -> None:

@@ -212,6 +212,6 @@ def _conditions(args: Any, where: str) -> list[list[lib.Comparison]]:
             raise InvalidArgument(f"seccomp profile: {here}: unknown operator")
         index, value = _integer(arg.get("index"), f"{here}: index", 5), _integer(arg.get("value", 0), f"{here}: value")
         found.append(lib.Comparison(index, lib.OPERATORS[arg["op"]], value, _integer(arg.get("valueTwo") or 0, f"{here}: valueTwo")))
-    if len({one.index for one in found}) < len(found):
+    if len({one.argument for one in found}) < len(found):
         return [[one] for one in found]
     return [found]

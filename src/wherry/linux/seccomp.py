@@ -24,9 +24,9 @@ _EEXIST = 17
 
 
 class Comparison(NamedTuple):
-    """One condition on argument `index`: `operator` of OPERATORS, with MASKED_EQ `(argument & value) == second`."""
+    """One condition on `argument`: `operator` of OPERATORS, with MASKED_EQ `(argument & value) == second`."""
 
-    index: int
+    argument: int
     operator: int
     value: int
     second: int = 0
