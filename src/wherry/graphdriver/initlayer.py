@@ -21,6 +21,7 @@ FILES = (".dockerinit", "etc/hosts", "etc/hostname", "etc/resolv.conf", "dev/con
 DIRECTORIES = ("dev/pts", "dev/shm", "proc", "sys")
 LINKS = (("etc/mtab", "/proc/mounts"),)
 SUFFIX = "-init"
+DRAFT = "draft-"  # of a layer that is being filled
 _MAX_LINKS = 40  # as in the kernel, path_resolution(7)
 
 _making = threading.Lock()
@@ -29,6 +30,11 @@ _making = threading.Lock()
 def init_layer_id(top: str | None) -> str:
     """The init layer over the image layer `top` (None: an image without layers)."""
     return (top or "scratch") + SUFFIX
+
+
+def busy() -> bool:
+    """True while a draft is being filled."""
+    return _making.locked()
 
 
 def ensure(driver: Driver, top: str | None) -> str:
@@ -40,7 +46,7 @@ def ensure(driver: Driver, top: str | None) -> str:
         if driver.exists(layer):
             return layer
         # Filled under a name of its own, so that a kill -9 leaves no half-filled layer under the name that counts.
-        draft = f"draft-{os.urandom(8).hex()}"
+        draft = f"{DRAFT}{os.urandom(8).hex()}"
         driver.create(draft, top)
         try:
             populate_layer(driver, draft, top)

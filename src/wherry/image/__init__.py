@@ -1,0 +1,1 @@
+"""Images: names, configs, layers; load, save, import; unpacking in a box."""

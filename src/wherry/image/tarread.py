@@ -143,6 +143,8 @@ class TarReader:
             raise TarError(f"{entry.name!r}: a name holds a zero byte")
         if entry.kind != "0":
             entry.size = 0  # POSIX: a size there names no content; Go's writer and GNU tar store 0
+        if not -(1 << 62) < entry.mtime_ns < 1 << 62:
+            entry.mtime_ns = 0  # as Docker does with a time that no filesystem can hold
         self._total += entry.size
         if entry.size < 0 or self._total > limits.payload:
             raise TarError(f"{entry.name}: size {entry.size} goes over the bound of {limits.payload} bytes")

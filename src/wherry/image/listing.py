@@ -1,0 +1,129 @@
+"""`images`: summaries and their filters (Engine API 1.51, ImageList)."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from wherry.image.config import Image
+from wherry.image.reference import Reference
+from wherry.model.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from wherry.image.store import ImageStore
+
+_FILTERS = ("before", "dangling", "label", "reference", "since", "until")
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?)(\.\d+)?(Z|[+-]\d\d:\d\d)?")
+
+
+def summaries(store: ImageStore, filters: dict[str, list[str]], *, all_: bool = False, shared_size: bool = False) -> list[dict[str, Any]]:
+    """See `ImageStore.summaries`: newest first. `all_` would add untagged parents, which loaded images do not have."""
+    for key in filters:
+        if key not in _FILTERS:
+            raise InvalidArgument(f"invalid filter '{key}'")
+    shared = _shared(store) if shared_size else None
+    found = [summary for image in store.list() if (summary := _summary(store, image, filters, shared)) is not None]
+    return sorted(found, key=lambda one: (-int(one["Created"]), str(one["Id"])))
+
+
+def _summary(store: ImageStore, image: Image, filters: dict[str, list[str]], shared: Counter[str] | None) -> dict[str, Any] | None:
+    if not _dates_fit(store, image, filters) or not all(label_matches(image.labels, one) for one in filters.get("label", ())):
+        return None
+    refs = store.tags.of(image.id)
+    if patterns := filters.get("reference"):
+        refs = [ref for ref in refs if any(familiar_match(pattern, ref) for pattern in patterns)]
+        if not refs:
+            return None
+    if "dangling" in filters and bool(refs) == _truth(filters["dangling"]):
+        return None
+    return {
+        "Id": image.id,
+        "ParentId": image.parent,
+        "RepoTags": [ref.familiar() for ref in refs if ref.tag],
+        "RepoDigests": [ref.familiar() for ref in refs if ref.digest],
+        "Created": int(seconds(image.created)),
+        "Size": image.size,
+        "SharedSize": -1 if shared is None else sum(store.layers.get(one).size for one in image.chain_ids if shared[one] > 1),
+        "Labels": image.labels or None,
+        "Containers": -1,
+    }
+
+
+def _dates_fit(store: ImageStore, image: Image, filters: dict[str, list[str]]) -> bool:
+    created = seconds(image.created)
+    return (
+        all(created < seconds(store.get(ref).created) for ref in filters.get("before", ()))
+        and all(created > seconds(store.get(ref).created) for ref in filters.get("since", ()))
+        and all(created < moment(text) for text in filters.get("until", ()))
+    )
+
+
+def _shared(store: ImageStore) -> Counter[str]:
+    return Counter(chain for image in store.list() for chain in image.chain_ids)
+
+
+def _truth(values: list[str]) -> bool:
+    if len(values) == 1 and values[0].lower() in ("1", "true", "t"):
+        return True
+    if len(values) == 1 and values[0].lower() in ("0", "false", "f"):
+        return False
+    raise InvalidArgument(f"invalid filter 'dangling={values}'")
+
+
+def label_matches(labels: dict[str, str], wanted: str) -> bool:
+    """`key` or `key=value`."""
+    key, equals, value = wanted.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def familiar_match(pattern: str, ref: Reference) -> bool:
+    """Docker's `reference` filter: a shell pattern, whose * stops at slashes, on `name:tag` or on `name`."""
+    expression = _shell(pattern)
+    return expression.fullmatch(ref.familiar()) is not None or expression.fullmatch(ref.familiar_name) is not None
+
+
+def _shell(pattern: str) -> re.Pattern[str]:
+    out, at = "", 0
+    while at < len(pattern):
+        char = pattern[at]
+        at += 1
+        if char == "*":
+            out += "[^/]*"
+        elif char == "?":
+            out += "[^/]"
+        elif char == "[" and (end := pattern.find("]", at + 1)) > 0:
+            out += "[" + pattern[at:end].replace("\\", "\\\\").replace("[", "\\[") + "]"
+            at = end + 1
+        else:
+            out += re.escape(char)
+    try:
+        return re.compile(out)
+    except re.error:
+        raise InvalidArgument(f"invalid filter 'reference={pattern}'") from None
+
+
+def seconds(text: str) -> float:
+    """Unix time of an RFC 3339 text as image configs hold it (nanoseconds allowed); 0 where it is none."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return 0.0
+    whole = datetime.fromisoformat(found[1] + (found[3] or "Z").replace("Z", "+00:00"))
+    return whole.timestamp() + float(found[2] or 0)
+
+
+def moment(text: str) -> float:
+    """Unix time of what `until` takes: Unix seconds, RFC 3339, or a Go duration before now (`10m`, `1h30m`)."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if _TIME.fullmatch(text):
+        return seconds(text)
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        return seconds(text + "T00:00:00Z")
+    pieces = re.findall(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", text)
+    if not pieces or "".join(number + unit for number, unit in pieces) != text:
+        raise InvalidArgument(f"invalid filter 'until={text}': neither a time nor a duration")
+    return time.time() - sum(float(number) * _UNITS[unit] for number, unit in pieces)
