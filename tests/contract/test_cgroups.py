@@ -324,6 +324,42 @@ def test_descriptors_do_not_leak(any_cgroups: Cgroups) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+if LAYOUT.kind == "v2":
+
+    def test_processes_in_a_namespaces_root_make_room_for_controllers(child: Start) -> None:
+        """As inside a container: the tree we see starts at an ordinary group, which has processes in it."""
+        Path(LAYOUT.v2, "cgroup.subtree_control").write_text("+pids +memory")
+        root = Path(LAYOUT.v2, PARENT)
+        root.mkdir()
+        process = child(stay)
+        (root / "cgroup.procs").write_text(str(process.pid))
+        inner = V2Cgroups(Layout("v2", (), str(root)))
+        resources, warnings = inner.warnings(Resources(pids_limit=4))
+        assert warnings == []
+        group = inner.create("wherry/inner", resources)
+        assert group.stats().pids_limit == 4
+        assert (root / "wherry-init/cgroup.procs").read_text().split() == [str(process.pid)]
+        process.end()
+        inner.close()
+        outer = detect()
+        assert outer.open(PARENT).remove(5)
+        outer.close()
+
+    def test_a_parent_with_processes_cannot_have_limits_below(child: Start) -> None:
+        """Only a namespace's root is cleared for us: other groups are left alone, and the limits fall away with a warning."""
+        outer = detect()
+        shared = outer.create(f"{PARENT}/shared", Resources())
+        process = child(stay)
+        shared.add(process.pid)
+        resources, warnings = outer.warnings(Resources(pids_limit=4), shared.path)
+        assert resources == Resources()
+        assert len(warnings) == 1
+        assert shared.procs() == [process.pid]
+        process.end()
+        assert outer.open(PARENT).remove(5)
+        outer.close()
+
+
 # Limits, by effect
 
 
