@@ -11,7 +11,15 @@ from wherry.linux import netlink
 from wherry.linux.netlink import Netlink
 from wherry.model.errors import Internal, InvalidArgument
 from wherry.network.bridge import Bridge, BridgeOptions
+from wherry.network.proxyclient import ProxyClient
 from wherry.store.db import Database
+
+
+def no_proxy() -> None:
+    raise AssertionError("nothing is published here")
+
+
+PROXY = ProxyClient("/nonexistent/proxy.sock", no_proxy)
 
 
 @pytest.fixture
@@ -49,7 +57,7 @@ def sysctl(name: str) -> str:
 
 
 def test_up_makes_the_bridge_and_is_idempotent(host, db):
-    bridge = Bridge(db, BridgeOptions())
+    bridge = Bridge(db, BridgeOptions(), PROXY)
     for _ in range(2):
         host.run(bridge.up)
         link = host.run(links)["wherry0"]
@@ -63,7 +71,7 @@ def test_up_makes_the_bridge_and_is_idempotent(host, db):
 
 
 def test_two_bridges_side_by_side_choose_different_subnets(host, db):
-    one, two = Bridge(db, BridgeOptions()), Bridge(db, BridgeOptions(name="wherry1"))
+    one, two = Bridge(db, BridgeOptions(), PROXY), Bridge(db, BridgeOptions(name="wherry1"), PROXY)
     host.run(one.up)
     host.run(two.up)
     assert (str(one.address), str(two.address)) == ("172.17.0.1/16", "172.18.0.1/16")
@@ -76,18 +84,18 @@ def test_the_subnet_avoids_addresses_and_routes_and_stays_when_one_comes_later(h
 
     host.run(occupy, "172.17.5.5")
     host.run(batch, netlink.route_add("172.18.99.0", 24, index=1))
-    bridge = Bridge(db, BridgeOptions())
+    bridge = Bridge(db, BridgeOptions(), PROXY)
     host.run(bridge.up)
     assert str(bridge.address) == "172.19.0.1/16"
     bridge.allocate("a" * 64)
-    again = Bridge(db, BridgeOptions())
+    again = Bridge(db, BridgeOptions(), PROXY)
     host.run(batch, netlink.route_add("172.19.7.0", 24, index=1))
     host.run(again.up)
     assert str(again.address) == "172.19.0.1/16", "a subnet with containers in it stays"
 
 
 def test_after_a_reboot_a_recorded_subnet_that_collides_is_given_up(host, db):
-    bridge = Bridge(db, BridgeOptions())
+    bridge = Bridge(db, BridgeOptions(), PROXY)
     host.run(bridge.up)
     bridge.allocate("a" * 64)
     host.run(batch, netlink.link_del("wherry0"))
@@ -98,13 +106,13 @@ def test_after_a_reboot_a_recorded_subnet_that_collides_is_given_up(host, db):
 
 
 def test_bip_and_its_change(host, db):
-    host.run(Bridge(db, BridgeOptions(bip="10.77.0.9/24")).up)
+    host.run(Bridge(db, BridgeOptions(bip="10.77.0.9/24"), PROXY).up)
     assert host.run(addresses, "wherry0") == {"10.77.0.9/24"}
-    other = Bridge(db, BridgeOptions(bip="10.78.0.1/24"))
+    other = Bridge(db, BridgeOptions(bip="10.78.0.1/24"), PROXY)
     host.run(other.up)
     assert host.run(addresses, "wherry0") == {"10.78.0.1/24"}
     other.allocate("a" * 64)
-    third = Bridge(db, BridgeOptions(bip="10.79.0.1/24"))
+    third = Bridge(db, BridgeOptions(bip="10.79.0.1/24"), PROXY)
     host.run(third.up)
     assert host.run(addresses, "wherry0") == {"10.78.0.1/24"}
     assert "keeps 10.78.0.1/24" in third.warnings[0]
@@ -113,22 +121,22 @@ def test_bip_and_its_change(host, db):
 @pytest.mark.parametrize("bip", ["10.0.0.1", "10.0.0.0/24", "10.0.0.255/24", "10.0.0.1/31", "fd00::1/64", "x"])
 def test_a_bad_bip_is_refused(db, bip):
     with pytest.raises(InvalidArgument):
-        Bridge(db, BridgeOptions(bip=bip))
+        Bridge(db, BridgeOptions(bip=bip), PROXY)
 
 
 def test_an_existing_bridge_keeps_its_address_and_another_kind_of_link_is_refused(host, db):
     host.run(batch, netlink.bridge_add("mine0"))
     host.run(netlink.configure, "mine0", "10.5.0.1", 24, "")
-    bridge = Bridge(db, BridgeOptions(name="mine0"))
+    bridge = Bridge(db, BridgeOptions(name="mine0"), PROXY)
     host.run(bridge.up)
     assert str(bridge.address) == "10.5.0.1/24"
     host.run(batch, netlink.veth_add("vethA", "vethB"))
     with pytest.raises(Internal, match="vethA"):
-        host.run(Bridge(db, BridgeOptions(name="vethA")).up)
+        host.run(Bridge(db, BridgeOptions(name="vethA"), PROXY).up)
 
 
 def test_a_container_is_reachable_through_its_veth(host, db):
-    bridge = Bridge(db, BridgeOptions(mtu=1400))
+    bridge = Bridge(db, BridgeOptions(mtu=1400), PROXY)
     host.run(bridge.up)
     end = bridge.allocate("a" * 64)
     assert end == bridge.allocate("a" * 64)
@@ -146,7 +154,7 @@ def test_a_container_is_reachable_through_its_veth(host, db):
 
 
 def test_reconcile_removes_recorded_veths_of_the_dead_and_nothing_else(host, db):
-    bridge = Bridge(db, BridgeOptions())
+    bridge = Bridge(db, BridgeOptions(), PROXY)
     host.run(bridge.up)
     dead, live = bridge.allocate("d" * 64), bridge.allocate("e" * 64)
     with Namespace() as box:
@@ -161,7 +169,7 @@ def test_reconcile_removes_recorded_veths_of_the_dead_and_nothing_else(host, db)
 
 
 def test_half_a_connect_leaves_nothing(host, db):
-    bridge = Bridge(db, BridgeOptions())
+    bridge = Bridge(db, BridgeOptions(), PROXY)
     host.run(bridge.up)
     before = set(host.run(links))
     with pytest.raises(ProcessLookupError):

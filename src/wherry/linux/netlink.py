@@ -21,7 +21,7 @@ _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270,
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 19, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID, _IFLA_GROUP, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 19, 27, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
@@ -119,6 +119,11 @@ def _link_options(mac: str, mtu: int) -> bytes:
 _NEW = _NLM_F_CREATE | _NLM_F_EXCL
 
 
+def port_group(bridge: int) -> int:
+    """The device group of the ports of the bridge with this index: by it the firewall knows them."""
+    return 0x57480000 | bridge & 0xFFFF
+
+
 def bridge_add(name: str, mac: str = "", mtu: int = 0) -> Request:
     """A new bridge. With `mac` given, the address does not change as ports come and go."""
     body = _ifinfo() + attr(_IFLA_IFNAME, interface_name(name)) + _link_options(mac, mtu)
@@ -129,7 +134,8 @@ def veth_add(
     name: str, peer: str, *, peer_pid: int = 0, peer_netns: int = -1, peer_mac: str = "", mtu: int = 0, master: int = 0, up: bool = True
 ) -> Request:
     """A veth pair in one message: `name` here (a port of the bridge with index `master`, up), `peer` made directly in the network
-    namespace of the process `peer_pid` or of the descriptor `peer_netns`. The peer is left down: who owns the namespace sets it up."""
+    namespace of the process `peer_pid` or of the descriptor `peer_netns`. The peer is left down: who owns the namespace sets it up.
+    A port of a bridge gets that bridge's device group."""
     inner = _ifinfo() + attr(_IFLA_IFNAME, interface_name(peer)) + _link_options(peer_mac, mtu)
     if peer_netns >= 0:
         inner += _u32(_IFLA_NET_NS_FD, peer_netns)
@@ -137,7 +143,8 @@ def veth_add(
         inner += _u32(_IFLA_NET_NS_PID, peer_pid)
     info = attr(_IFLA_INFO_KIND, b"veth") + attr(_IFLA_INFO_DATA, attr(_VETH_INFO_PEER, inner))
     body = _ifinfo(up=up) + attr(_IFLA_IFNAME, interface_name(name)) + _link_options("", mtu) + attr(_IFLA_LINKINFO, info)
-    return Request("link add", name, _RTM_NEWLINK, _NEW, body + (_u32(_IFLA_MASTER, master) if master else b""))
+    body += _u32(_IFLA_MASTER, master) + _u32(_IFLA_GROUP, port_group(master)) if master else b""
+    return Request("link add", name, _RTM_NEWLINK, _NEW, body)
 
 
 def link_set(

@@ -14,9 +14,12 @@ from typing import NamedTuple
 
 from wherry.linux import netlink
 from wherry.linux.netlink import Link, Netlink
-from wherry.model.errors import Internal, InvalidArgument
+from wherry.model.errors import Internal, InvalidArgument, WherryError
 from wherry.network import ipam
-from wherry.network.endpoint import Endpoint, mac_of
+from wherry.network.endpoint import Endpoint, PortMapping, mac_of
+from wherry.network.firewall import Firewall
+from wherry.network.proxyclient import ProxyClient
+from wherry.network.publish import Publisher
 from wherry.store.db import Database
 
 
@@ -35,13 +38,15 @@ class BridgeOptions(NamedTuple):
 class Bridge:
     """The network `bridge` of one daemon. `warnings` are texts for the log and for `info`, renewed by up()."""
 
-    def __init__(self, db: Database, options: BridgeOptions) -> None:
+    def __init__(self, db: Database, options: BridgeOptions, proxy: ProxyClient) -> None:
         try:
             netlink.interface_name(options.name)
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
         self._db, self.options = db, options
         self._pool = ipam.Pool(db, options.name)
+        self._publisher = Publisher(db, options.name, proxy)
+        self._proxy = proxy
         self._bip = ipam.parse_bip(options.bip) if options.bip else None
         self.warnings: list[str] = []
         self.mtu = options.mtu
@@ -49,7 +54,7 @@ class Bridge:
     # The link
 
     def up(self) -> None:
-        """Idempotent, at daemon start: link, address, sysctls."""
+        """Idempotent, at daemon start: link, address, sysctls, firewall tables (with the recorded ports: live containers go on)."""
         self.warnings = []
         with Netlink() as kernel:
             self.mtu = self.options.mtu or default_mtu(kernel)
@@ -61,8 +66,22 @@ class Bridge:
                 raise Internal(f"cannot use {link.name} as the bridge: it is a {kind} interface; choose another name with --bridge")
             address = self._choose(kernel, link)
             self._pool.record(address)
-            self._make(kernel, link, address)
+            index = self._make(kernel, link, address)
         self._sysctls()
+        self._firewall(address, index)
+
+    def _firewall(self, address: IPv4Interface, index: int) -> None:
+        if not self.options.iptables:
+            return
+        old = self._publisher.firewall
+        if old is not None:
+            old.close()
+        try:
+            self._publisher.firewall = Firewall(self.options.name, address.network, netlink.port_group(index), self.options.icc)
+            self._publisher.restore()
+            self.warnings += self._publisher.firewall.foreign_drops()
+        except OSError as error:
+            raise Internal(f"cannot set up the firewall of {self.options.name}: {error} (--iptables=false does without)") from error
 
     def _choose(self, kernel: Netlink, link: Link | None) -> IPv4Interface:
         """`--bip`, the recorded address, what an existing bridge has, or a free subnet, in this order. A subnet with containers in it
@@ -82,7 +101,8 @@ class Bridge:
                 return IPv4Interface((one.address, one.prefix_len))
         return ipam.choose_subnet(busy)
 
-    def _make(self, kernel: Netlink, link: Link | None, address: IPv4Interface) -> None:
+    def _make(self, kernel: Netlink, link: Link | None, address: IPv4Interface) -> int:
+        """The link, its address and its state as wanted; returns its index."""
         name = self.options.name
         if link is None:
             kernel.batch(netlink.bridge_add(name, mac_of(str(address.ip)), self.mtu))
@@ -94,6 +114,7 @@ class Bridge:
         requests = [netlink.addr_del(link.index, *one) for one in present - {wanted}]
         requests += [] if wanted in present else [netlink.addr_add(link.index, *wanted)]
         kernel.batch(*requests, netlink.link_set(link.index, up=True))
+        return link.index
 
     def _sysctls(self) -> None:
         """IPv6 is off on the bridge, router advertisements are never taken (R10); forwarding on when asked."""
@@ -112,7 +133,11 @@ class Bridge:
         return found
 
     def down(self) -> None:
-        """Remove the bridge and all its rows, for tests and for cleaning up a host: containers on it lose their network."""
+        """Remove the bridge, its tables and all its rows, for tests and for cleaning up a host: containers on it lose their network."""
+        self._publisher.drop(set())
+        self._publisher.hand_over()
+        if self._publisher.firewall is not None:
+            self._publisher.firewall.drop_tables()
         with Netlink() as kernel:
             if find_link(kernel, self.options.name) is not None:
                 kernel.batch(netlink.link_del(self.options.name))
@@ -128,8 +153,45 @@ class Bridge:
         """Free the container's address; none is fine."""
         self._pool.release(container_id)
 
+    def publish(self, container_id: str, endpoint: Endpoint, ports: list[PortMapping]) -> list[PortMapping]:
+        """Publish ports of a container, all or none. Returns them as bound, one mapping for each address ("" becomes 0.0.0.0 and ::).
+        Internal, in Docker's words, where a port is taken."""
+        return self._publisher.publish(container_id, endpoint.address, ports) if ports else []
+
+    def unpublish(self, container_id: str) -> None:
+        """Close the container's published ports; none is fine."""
+        self._publisher.unpublish(container_id)
+
+    def published(self, container_id: str) -> list[PortMapping]:
+        """The container's published ports as recorded: for a daemon that comes back to a running container."""
+        found = self._publisher.ports(container_id)
+        return [PortMapping(p.container_port, p.protocol, p.host_ip, p.host_port) for p in found]
+
+    def check(self) -> bool:
+        """Verify our firewall tables and put them back when somebody took or changed them (firewalld reload, `nft flush ruleset`).
+        True when they were right."""
+        return self._publisher.check()
+
+    @property
+    def firewall_backend(self) -> str:
+        """For `info`: what keeps the rules."""
+        return Firewall.name if self.options.iptables else "none"
+
+    def close(self) -> None:
+        """Let go of libraries and of the proxy; everything carries on without us."""
+        if self._publisher.firewall is not None:
+            self._publisher.firewall.close()
+        self._proxy.close()
+
     def reconcile(self, live: set[str]) -> None:
-        """At daemon start: drop addresses and veths of every recorded container that is not in `live`."""
+        """At daemon start: drop ports, rules, addresses and veths of every recorded container that is not in `live`, and let the proxy
+        hold what is left. What cannot be bound again becomes a warning."""
+        self._publisher.drop(live)
+        self._publisher.restore()
+        try:
+            self._publisher.hand_over()
+        except WherryError as error:
+            self.warnings.append(str(error))
         with Netlink() as kernel:
             for container, veth in self._pool.held().items():
                 if container not in live:

@@ -1,0 +1,165 @@
+"""wherryd's end of the port proxy: hands over bound sockets, and notices when the proxy is gone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import select
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from wherry.model.errors import Internal, Unavailable, WherryError
+from wherry.network.proxy import PACKET, PORTS_PER_PACKET, Port, gone
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 10.0
+
+
+class ProxyClient:
+    """Requests to the proxy behind the control socket `path`, from any thread.
+
+    `start` makes a proxy that listens there (it asks the launcher) and is called when nobody does. `lost` is called, in a thread of this
+    object, when a proxy that was connected is gone: the owner then hands over all ports again. close() ends that thread."""
+
+    def __init__(self, path: str, start: Callable[[], None]) -> None:
+        self._path, self._start = path, start
+        self.lost: Callable[[], None] = lambda: None
+        self._lock = threading.RLock()
+        self._connection: socket.socket | None = None
+        self._stop, self._stopped = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._watcher: threading.Thread | None = None
+        self._ended = self._closed = False
+
+    def add(self, ports: Sequence[tuple[Port, socket.socket]]) -> None:
+        """The proxy serves these ports; the caller closes its own copies of the sockets afterwards."""
+        for at in range(0, len(ports), PORTS_PER_PACKET):
+            part = ports[at : at + PORTS_PER_PACKET]
+            for container in dict.fromkeys(port.container for port, _ in part):
+                mine = [(list(port[1:]), sock.fileno()) for port, sock in part if port.container == container]
+                request = {"op": "add", "container": container, "ports": [port for port, _ in mine]}
+                self._ask(request, [fd for _, fd in mine])
+
+    def remove(self, container: str) -> None:
+        """The proxy closes the container's ports and their connections."""
+        self._ask({"op": "remove", "container": container})
+
+    def held(self) -> list[Port]:
+        """What the proxy serves now."""
+        return [Port(*values) for part in self._ask({"op": "list"}) for values in part["ports"]]
+
+    def running(self) -> bool:
+        """Whether a proxy listens; none is started."""
+        try:
+            self._dial().close()
+        except OSError as error:
+            if gone(error):
+                return False
+            raise
+        return True
+
+    def exit(self) -> None:
+        """End the proxy: all ports are closed."""
+        with self._lock:
+            self._ended = True
+            self._ask({"op": "exit"})
+            self._hang_up()
+
+    def close(self) -> None:
+        """Let go of the proxy, which carries on, and end the watching thread."""
+        with self._lock:
+            self._closed = True
+            self._hang_up()
+            watcher = self._watcher
+        self._stop.close()
+        if watcher is not None:
+            watcher.join()
+        self._stopped.close()
+
+    # The connection
+
+    def _ask(self, request: dict[str, Any], fds: Sequence[int] = ()) -> list[dict[str, Any]]:
+        """The answers to a request; tried once more on a new connection when the proxy went away meanwhile (requests may be repeated)."""
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the client of the port proxy is closed")
+            for last in (False, True):
+                try:
+                    answers = self._exchange(self._connect(), request, fds)
+                    break
+                except OSError as error:
+                    self._hang_up()
+                    if last or not gone(error):
+                        raise Unavailable(f"the port proxy does not answer at {self._path}: {error}") from error
+        if "error" in answers[0]:
+            raise Internal(f"port proxy: {answers[0]['error']}")
+        return answers
+
+    @staticmethod
+    def _exchange(connection: socket.socket, request: dict[str, Any], fds: Sequence[int]) -> list[dict[str, Any]]:
+        socket.send_fds(connection, [json.dumps(request).encode()], list(fds))
+        answers = []
+        while True:
+            data = connection.recv(PACKET)
+            if not data:
+                raise ConnectionResetError(104, "the port proxy ended")
+            answers.append(json.loads(data))
+            if not answers[-1].get("more"):
+                return answers
+
+    def _connect(self) -> socket.socket:
+        if self._connection is None:
+            try:
+                self._connection = self._dial()
+            except OSError as error:
+                if not gone(error):
+                    raise
+                self._start()
+                self._connection = self._dial()
+            if self._watcher is None:
+                self._ended = False
+                self._watcher = threading.Thread(target=self._watch, name="proxy watch", daemon=True)
+                self._watcher.start()
+        return self._connection
+
+    def _dial(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
+            connection.settimeout(ANSWER_SECONDS)
+            connection.connect(self._path)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _hang_up(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _watch(self) -> None:
+        """Holds a connection of its own, on which nothing is ever said: its end is the proxy's end."""
+        while True:
+            try:
+                with self._dial() as connection:
+                    poll = select.poll()
+                    for sock in (connection, self._stopped):
+                        poll.register(sock, select.POLLIN)
+                    ready = {fd for fd, _ in poll.poll()}
+            except OSError as error:
+                if not gone(error):
+                    log.error("cannot watch the port proxy: %s", error)
+                    break
+                ready = set()
+            if self._stopped.fileno() in ready or self._ended:
+                break
+            log.warning("the port proxy is gone; its ports are bound again")
+            try:
+                self.lost()
+            except WherryError as error:
+                log.error("published ports are not reachable from this host itself: %s", error)
+                break
+        with self._lock:
+            self._watcher = None
