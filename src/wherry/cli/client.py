@@ -147,7 +147,7 @@ class Client:
             self._kept = None
 
     def _target(self, path: str, query: "http1.Query | None") -> str:
-        versioned = path if path.startswith("/_ping") else f"/v{self.version}{path}"
+        versioned = path if path.startswith(("/_ping", "/wherry/")) else f"/v{self.version}{path}"
         return versioned + http1.query_string(query or {})
 
     def _exchange(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+started = (0, 0)  # when main began: CLOCK_MONOTONIC, and the CPU time the interpreter had used until then; both in nanoseconds
 DEFAULT_HOST = "unix:///run/wherry/wherry.sock"
 
 
@@ -19,7 +20,14 @@ def write_all(fd: int, data: bytes) -> None:
     """Write everything; a pipe that nobody reads ends the process by SIGPIPE, as any Unix command."""
     view = memoryview(data)
     while view:
-        view = view[os.write(fd, view) :]
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:  # somebody who shares the terminal made it non-blocking
+            import select
+
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
 
 
 class Cli:

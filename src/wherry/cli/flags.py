@@ -55,7 +55,7 @@ class Flags:
 
     def number(self, name: str) -> int:
         value = self.values.get(name)
-        return value if isinstance(value, int) else int(self.table[name][3] or "0")
+        return value if isinstance(value, int) else int(self.table[name][3].rstrip("s") or "0")
 
     def text(self, name: str) -> str:
         value = self.values.get(name, self.table[name][3])

@@ -5,7 +5,9 @@ Only the module of the verb that was asked for is imported; the interpreter's st
 
 import os
 import sys
+import time
 
+from wherry.cli import context
 from wherry.cli.context import Cli, write_all
 from wherry.cli.errors import CliError, Exit
 from wherry.cli.http1 import ProtocolError
@@ -110,6 +112,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 def main() -> None:
     """Entry point. Leaves by `os._exit`: tearing the interpreter down costs more than most verbs take."""
+    context.started = (time.monotonic_ns(), time.process_time_ns())
     for number in (_signal.SIGINT, _signal.SIGTERM):
         if _signal.getsignal(number) is not _signal.SIG_IGN:
             _signal.signal(number, lambda caught, frame: os._exit(128 + caught))
@@ -226,13 +229,13 @@ def invoke(cli: Cli, command: "Command", entry: "Main", path: str, argv: "list[s
 
             write_all(1, help_text(command, path).encode())
             return 0
-    except FlagError as error:
+        wrong = command.wrong_count(len(args))
+        if wrong:
+            raise CliError(f"wherry: 'wherry {path}' {wrong}{_usage_hint(command, path)}")
+        return entry(cli, flags, args)
+    except FlagError as error:  # also a value that the verb itself found to be bad
         error.hint = _usage_hint(command, path)
         raise
-    wrong = command.wrong_count(len(args))
-    if wrong:
-        raise CliError(f"wherry: 'wherry {path}' {wrong}{_usage_hint(command, path)}")
-    return entry(cli, flags, args)
 
 
 def _usage_hint(command: "Command", path: str) -> str:

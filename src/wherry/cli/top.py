@@ -18,5 +18,5 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
     rows = [result["Titles"], *result["Processes"]]
     widths = [max(20, *(len(row[column]) + 3 for row in rows)) for column in range(len(rows[0]))]
     for row in rows:
-        cli.out("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        cli.out("".join(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)) + row[-1])
     return 0

@@ -1,0 +1,1 @@
+"""The flags of `run` and `create`, and how they become the body of `POST /containers/create`."""
