@@ -85,7 +85,7 @@ def run_init(command: Command, fds: list[int], *, stdin: bytes = b"", main: Call
     os.write(pipes[0][1], stdin)
     os.close(pipes[0][1])
     try:
-        return _collect(command, monitor, pid, pipes, typed)
+        return _collect(monitor, pid, pipes, typed, network=main is container_main)
     finally:
         monitor.close()
         os.close(pipes[1][0])
@@ -94,11 +94,12 @@ def run_init(command: Command, fds: list[int], *, stdin: bytes = b"", main: Call
             os.close(fd)
 
 
-def _collect(command: Command, monitor: SyncPipe, pid: int, pipes: list[tuple[int, int]], typed: bytes) -> Result:
+def _collect(monitor: SyncPipe, pid: int, pipes: list[tuple[int, int]], typed: bytes, *, network: bool) -> Result:
     signal.alarm(20)
     failed, ready, master = None, None, -1
     try:
-        monitor.send_network(Network())
+        if network:
+            monitor.send_network(Network())
         monitor.send_go()
     except BrokenPipeError:
         pass

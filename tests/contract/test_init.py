@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import pickle
 import resource
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from wherry.execdriver import seccomp
+from wherry.init import container_main, exec_main
+from wherry.init.syncpipe import Ready, SyncPipe
 from wherry.linux import capability
 from wherry.linux import mount as mounts
-from wherry.model.command import Capabilities, Device, Mount, Rlimit
+from wherry.linux import process as proc
+from wherry.model.command import Capabilities, Device, Mount, Network, Rlimit, to_json
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from inithelp import Result, busybox_rootfs, plain_command, run_init, tree
+from inithelp import ISOLATED, Result, busybox_rootfs, plain_command, run_init, tree
 
 DEFAULT = capability.DEFAULT_CAPABILITIES
 
@@ -302,11 +308,6 @@ def test_init_flag_puts_a_reaper_before_the_program(rootfs: Path) -> None:
 
 
 def test_a_monitor_that_goes_away_before_go_ends_the_init(rootfs: Path) -> None:
-    from wherry.init.container import container_main
-    from wherry.init.syncpipe import SyncPipe
-    from wherry.linux import process as proc
-    from wherry.model.command import Network
-
     monitor, theirs = SyncPipe.pair()
     fds = [tree(rootfs)]
     pid, pidfd = proc.clone3(proc.CLONE_NEWNS | proc.CLONE_NEWPID | proc.CLONE_NEWNET | proc.CLONE_NEWUTS | proc.CLONE_NEWIPC)
@@ -319,3 +320,97 @@ def test_a_monitor_that_goes_away_before_go_ends_the_init(rootfs: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
     os.close(pidfd)
     os.close(fds[0])
+
+
+@pytest.fixture
+def running(rootfs: Path) -> Iterator[int]:
+    """A pidfd of the init of a container that runs."""
+    monitor, theirs = SyncPipe.pair()
+    fds = [tree(rootfs)]
+    pid, pidfd = proc.clone3(ISOLATED)
+    if pid == 0:
+        monitor.close()
+        container_main(plain_command(["sleep", "60"]), fds, theirs)
+    theirs.close()
+    monitor.send_network(Network())
+    monitor.send_go()
+    while message := monitor.receive():
+        assert isinstance(message, Ready), message
+    yield pidfd
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    monitor.close()
+    os.close(pidfd)
+    os.close(fds[0])
+
+
+def in_container(pidfd: int, argv: list[str], typed: bytes = b"", **process: object) -> Result:
+    """An exec as its monitor does it: the PID namespace is joined by the parent of the clone, here a fork of its own."""
+    command = plain_command(argv, **process)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            proc.setns(pidfd, proc.CLONE_NEWPID)
+            result = run_init(command, [os.dup(pidfd)], main=exec_main, flags=0, typed=typed)
+            os.write(write, pickle.dumps(result))
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(pid, 0)
+    result = pickle.loads(data)
+    assert isinstance(result, Result)
+    return result
+
+
+def test_exec_enters_all_namespaces_and_is_finalized(running: int) -> None:
+    script = "cat /proc/1/comm; hostname; id -u; pwd; grep -E 'CapEff|CapInh' /proc/self/status; ls /proc/$$/fd; true"
+    result = in_container(running, ["sh", "-c", script], user="web", cwd="/tmp")
+    assert result.out.split() == ["sleep", "box", "1000", "/tmp", "CapInh:", "0" * 16, "CapEff:", "0" * 16, "0", "1", "2"], result
+
+
+def test_exec_with_a_terminal_of_the_container(running: int) -> None:
+    result = in_container(running, ["sh", "-c", "tty; stty size; read x; echo got $x"], typed=b"hello\n", tty=True, console_size=[12, 34])
+    lines = [line for line in result.console.replace("\r", "").splitlines() if line != "hello"]
+    assert lines == ["/dev/pts/0", "12 34", "got hello"], result
+
+
+def test_exec_failures_are_told(running: int) -> None:
+    missing = in_container(running, ["nothere"])
+    assert missing.failed is not None and (missing.code, missing.failed.errno) == (127, 2)
+    nowhere = in_container(running, ["true"], cwd="/no/such/dir")
+    assert nowhere.failed is not None and nowhere.ready is None
+    assert nowhere.failed.message == 'chdir to cwd ("/no/such/dir") set in config.json failed: no such file or directory'
+
+
+def test_the_init_runs_alone_as_a_module(rootfs: Path, tmp_path: Path) -> None:
+    """`python -m wherry.init`, with the namespaces made by its caller."""
+    (tmp_path / "container.json").write_bytes(to_json(plain_command(["false"])))
+    monitor, theirs = SyncPipe.pair()
+    root = tree(rootfs)
+    read, write = os.pipe()
+    pid, pidfd = proc.clone3(ISOLATED)
+    if pid == 0:
+        os.dup2(write, 1)
+        for fd in (theirs.fileno(), root):
+            os.set_inheritable(fd, True)
+        os.execve(sys.executable, [sys.executable, "-m", "wherry.init", "-driver", "native", "-pipe", str(theirs.fileno()), "-root", str(tmp_path),
+                                   "-fds", str(root), "--", "sh", "-c", "echo alone $$"],
+                  {**os.environ, "WHERRY_AUDIT": "1"})  # fmt: skip
+    theirs.close()
+    os.close(write)
+    monitor.send_network(Network())
+    monitor.send_go()
+    messages = []
+    while message := monitor.receive():
+        messages.append(message)
+    with os.fdopen(read, "rb") as pipe:
+        assert pipe.read() == b"alone 1\n"
+    assert [type(message) for message in messages] == [Ready]
+    assert os.waitpid(pid, 0)[1] == 0
+    monitor.close()
+    os.close(root)
+    os.close(pidfd)

@@ -166,15 +166,14 @@ def test_what_is_not_built_says_so() -> None:
 
 
 def test_the_cache_is_keyed_by_all_that_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seccomp._compiled.cache_clear()
-    first = seccomp.compile_profile(None, DEFAULT, tmp_path)
-    (kept,) = tmp_path.iterdir()
+    first = seccomp.ProfileCache(tmp_path / "kept").program(None, DEFAULT)
+    (kept,) = (tmp_path / "kept").iterdir()
     assert kept.read_bytes() == first and kept.name == seccomp.cache_key(seccomp.default_profile(), DEFAULT)
-    seccomp._compiled.cache_clear()
-    monkeypatch.setattr(seccomp, "build", lambda *_: pytest.fail("compiled although kept"))
-    assert seccomp.compile_profile(None, DEFAULT, tmp_path) == first
+    with monkeypatch.context() as patch:
+        patch.setattr(seccomp, "build", lambda *_: pytest.fail("compiled although kept"))
+        again = seccomp.ProfileCache(tmp_path / "kept")
+        assert again.program(None, DEFAULT) == first and again.program(seccomp.default_profile().decode(), DEFAULT) == first
     keys = {seccomp.cache_key(seccomp.default_profile(), DEFAULT), seccomp.cache_key(seccomp.default_profile() + b" ", DEFAULT),
             seccomp.cache_key(seccomp.default_profile(), 0)}  # fmt: skip
     monkeypatch.setattr(lib, "version", lambda: "9.9.9")
     assert len(keys | {seccomp.cache_key(seccomp.default_profile(), DEFAULT)}) == 4
-    seccomp._compiled.cache_clear()

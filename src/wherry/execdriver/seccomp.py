@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +21,7 @@ from wherry.model.errors import InvalidArgument, Unimplemented
 
 _FORMAT = b"wherry-seccomp-2"  # of the cache: changes when the same inputs compile to another program
 _EPERM = 1
+_KEPT = 64  # programs in memory, about 10 KiB each
 _ACTIONS = {
     "SCMP_ACT_KILL": lib.KILL_THREAD, "SCMP_ACT_KILL_THREAD": lib.KILL_THREAD, "SCMP_ACT_KILL_PROCESS": lib.KILL_PROCESS,
     "SCMP_ACT_TRAP": lib.TRAP, "SCMP_ACT_ERRNO": lib.ERRNO, "SCMP_ACT_TRACE": lib.TRACE, "SCMP_ACT_LOG": lib.LOG, "SCMP_ACT_ALLOW": lib.ALLOW,
@@ -42,29 +44,42 @@ def default_profile() -> bytes:
     return files("wherry.execdriver").joinpath("default_profile.json").read_bytes()
 
 
-def compile_profile(profile: bytes | None, capabilities: int, cache_dir: Path | None = None) -> bytes:
-    """The BPF program of a profile (None: the default one) for a container with this bounding set.
+class ProfileCache:
+    """Compiled profiles, in memory and below a directory, under the hash of profile, capabilities, machine, kernel release and library version.
 
-    It is kept below `cache_dir` under the hash of profile, capabilities, machine, kernel release and library version, and in memory.
-    InvalidArgument for a profile that is malformed, Unimplemented for what cannot be done (SCMP_ACT_NOTIFY)."""
-    return _compiled(profile if profile is not None else default_profile(), capabilities, cache_dir)
+    Safe for several threads and several daemons: all would write the same bytes."""
 
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._kept: dict[tuple[bytes, int], bytes] = {}
 
-@cache
-def _compiled(profile: bytes, capabilities: int, cache_dir: Path | None) -> bytes:
-    name = cache_key(profile, capabilities)
-    kept = cache_dir / name if cache_dir is not None else None
-    if kept is not None:
+    def program(self, profile: str | bytes | None, capabilities: int) -> bytes:
+        """The BPF program of a profile (None: the default one) for a container with this bounding set.
+
+        InvalidArgument for a profile that is malformed, Unimplemented for what cannot be done (SCMP_ACT_NOTIFY)."""
+        raw = default_profile() if profile is None else profile.encode() if isinstance(profile, str) else profile
+        found = self._kept.get((raw, capabilities))
+        if found is None:
+            found = self._load(raw, capabilities)
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            self._kept[raw, capabilities] = found
+        return found
+
+    def _load(self, profile: bytes, capabilities: int) -> bytes:
+        path = self._directory / cache_key(profile, capabilities)
         try:
-            program = kept.read_bytes()
+            program = path.read_bytes()
             if program and len(program) % 8 == 0:
                 return program
         except FileNotFoundError:
             pass
-    program = build(profile, capabilities)
-    if kept is not None:
-        _keep(kept, program)
-    return program
+        program = build(profile, capabilities)
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        temporary.write_bytes(program)
+        temporary.replace(path)
+        return program
 
 
 def cache_key(profile: bytes, capabilities: int) -> str:
@@ -75,14 +90,6 @@ def cache_key(profile: bytes, capabilities: int) -> str:
     for part in parts:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
-
-
-def _keep(path: Path, program: bytes) -> None:
-    # Two daemons may write the same file: each renames its own, and both are the same bytes.
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(program)
-    temporary.replace(path)
 
 
 def build(profile: bytes, capabilities: int) -> bytes:

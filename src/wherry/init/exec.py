@@ -17,8 +17,8 @@ from wherry.model.steps import step
 def exec_main(command: Command, fds: list[int], pipe: SyncPipe) -> NoReturn:
     """A program in a running container. Never returns.
 
-    `command.process` is the exec's; `command.namespaces` says `fd:N` for each namespace to join, with the container's pidfd at N. The
-    caller joined the PID namespace before the clone, and moves this process into the container's cgroups before `Go`."""
+    `command.process` is the exec's; `fds[0]` is the pidfd of the container's init. The caller joined the PID namespace before the clone,
+    and moves this process into the container's cgroups before `Go`."""
     report.run(pipe, lambda: _become(command, fds, pipe))
 
 
@@ -27,7 +27,7 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
     with step("init: namespaces"):
         prctl(PR_SET_DUMPABLE, 0)
         os.umask(0)
-        report.join(command.namespaces, fds)
+        report.join_all(fds[0])
         audit.entered()
         root = rootfs.open_root()
         os.fchdir(root)

@@ -13,21 +13,20 @@ from wherry.model.command import Namespaces
 from wherry.model.errors import WherryError
 from wherry.model.steps import Span, Trace, current_trace, last_step, use_trace
 
-# In this order: the mount namespace last, for the descriptors are all that is needed of the old one.
-_FLAGS = (("uts", CLONE_NEWUTS), ("ipc", CLONE_NEWIPC), ("net", CLONE_NEWNET), ("cgroup", CLONE_NEWCGROUP), ("mount", CLONE_NEWNS))
+_FLAGS = (("uts", CLONE_NEWUTS), ("ipc", CLONE_NEWIPC), ("net", CLONE_NEWNET), ("cgroup", CLONE_NEWCGROUP))
 
 
 def join(namespaces: Namespaces, fds: list[int]) -> None:
-    """Joins each namespace that is `fd:N`. The PID namespace was joined by the monitor, before the clone.
-
-    Several that name one descriptor are joined at once: it is a pidfd then; setns(2)."""
-    wanted: dict[int, int] = {}
+    """Joins each namespace that is `fd:N`. The PID namespace was joined by the monitor, before the clone; the mount namespace is always new."""
     for field, flag in _FLAGS:
         kind, _, index = str(getattr(namespaces, field)).partition(":")
         if kind == "fd":
-            wanted[fds[int(index)]] = wanted.get(fds[int(index)], 0) | flag
-    for fd, flags in wanted.items():
-        setns(fd, flags)
+            setns(fds[int(index)], flag)
+
+
+def join_all(pidfd: int) -> None:
+    """Joins every namespace of a running process at once, but for its PID namespace; setns(2)."""
+    setns(pidfd, CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWNS)
 
 
 def run(pipe: SyncPipe, work: Callable[[], None]) -> NoReturn:

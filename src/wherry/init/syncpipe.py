@@ -71,7 +71,8 @@ class SyncPipe:
         try:
             raw, fds, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE, 1)
         except ConnectionResetError:
-            return None
+            # It ended with messages of ours unread (a failure before Go). The kernel says so once, ahead of what the init still said.
+            raw, fds, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE, 1)
         if not raw:
             return None
         if raw[:1] == b"C":
