@@ -186,7 +186,7 @@ class _Files:
             if not rotated:
                 return
             if len(self._queue) == 1:
-                self._queue += self._successors(file)
+                self._queue += self._snapshot(file)
                 if len(self._queue) == 1:
                     return  # between the writer's rename and its new file
             os.close(self._queue.pop(0).fd)
@@ -198,41 +198,37 @@ class _Files:
             return None
         return info.st_dev, info.st_ino
 
-    def _successors(self, file: _File) -> list[_File]:
-        files = self._snapshot()
-        ids = [one.id for one in files]
-        first = ids.index(file.id) + 1 if file.id in ids else 0
-        for old in files[:first]:
-            os.close(old.fd)
-        return files[first:]
-
-    def _snapshot(self) -> list[_File]:
-        """The current file and the older ones, none twice and none left out although the writer may rotate meanwhile."""
+    def _snapshot(self, after: _File | None = None) -> list[_File]:
+        """The files newer than `after`, none twice and none left out although the writer may rotate meanwhile."""
         for attempt in range(_SNAPSHOT_TRIES):
-            files = self._open_once()
-            if self._current() == (files[-1].id if files else None) or attempt == _SNAPSHOT_TRIES - 1:
+            files = self._open_once(after.id if after else None)
+            newest = files[-1] if files else after
+            if self._current() == (newest.id if newest else None) or attempt == _SNAPSHOT_TRIES - 1:
                 break
             for file in files:
                 os.close(file.fd)
         return files
 
-    def _open_once(self) -> list[_File]:
+    def _open_once(self, after: tuple[int, int] | None) -> list[_File]:
         """Newest first, so that what is rotated meanwhile is found again under its next name."""
         files: list[_File] = []
-        numbers = sorted(int(entry[len(self._name) + 1 :]) for entry in os.listdir(self._dir_fd) if self._is_older(entry))
-        for entry in [self._name] + [f"{self._name}.{number}" for number in [*numbers, max(numbers, default=0) + 1]]:
+        oldest = max((int(entry[len(self._name) + 1 :]) for entry in os.listdir(self._dir_fd) if self._is_older(entry)), default=0)
+        for entry in [self._name] + [f"{self._name}.{number}" for number in range(1, oldest + 2)]:
             try:
                 file = _File(os.open(entry, _O_LOG, dir_fd=self._dir_fd))
             except FileNotFoundError:
                 continue
-            if file.id in [one.id for one in files]:
+            known = file.id in [one.id for one in files]
+            if known or file.id == after:
                 os.close(file.fd)
-            else:
+            if file.id == after:
+                break
+            if not known:
                 files.insert(0, file)
         return files
 
     def _is_older(self, entry: str) -> bool:
-        return entry.startswith(self._name + ".") and entry[len(self._name) + 1 :].isdecimal()
+        return entry.startswith(self._name + ".") and 0 < len(entry) - len(self._name) - 1 < 5 and entry[len(self._name) + 1 :].isdecimal()
 
 
 class _Formatter:

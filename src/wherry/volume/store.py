@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,11 +21,10 @@ import msgspec
 
 from wherry.linux.path import O_PATH, RESOLVE_NO_XDEV, open_in_root, openat2
 from wherry.model.errors import Conflict, InvalidArgument, NotFound
+from wherry.model.filters import Filters, has_label
 from wherry.model.ids import NAME, new_id
 from wherry.store.db import Database
 from wherry.volume import copyup, local, tree
-from wherry.volume import filters as flt
-from wherry.volume.filters import Filters
 
 ANONYMOUS = "com.docker.volume.anonymous"
 _DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -66,6 +66,18 @@ def check_volume_name(name: str) -> str:
     if len(name) > 255:
         raise InvalidArgument(f"create {name[:32]}...: a volume name of {len(name)} characters is too long, at most 255 are allowed")
     return name
+
+
+def _search(pattern: str, name: str) -> bool:
+    """Whether an unanchored regular expression matches; what is none matches nothing, as in Docker."""
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return False
+
+
+def _prunable(filters: Filters, volume: Volume) -> bool:
+    return filters.labels_match(volume.labels) and not any(has_label(volume.labels, wanted) for wanted in filters.get("label!"))
 
 
 def _no_event(action: str, volume: Volume, attributes: Mapping[str, str]) -> None:
@@ -141,19 +153,19 @@ class VolumeStore:
 
     def list(self, filters: Filters | None = None) -> list[Volume]:
         """Volumes by name, filtered by `dangling`, `driver`, `label`, `name`."""
-        filters = filters or {}
-        flt.check(filters, ("dangling", "driver", "label", "name"))
-        dangling = flt.flag(filters, "dangling")
+        filters = filters or Filters()
+        filters.check_keys(("dangling", "driver", "label", "name"))
+        dangling = filters.flag("dangling", False) if "dangling" in filters else None
         used = {row[0] for row in self._db.query("SELECT DISTINCT volume FROM volume_users")}
         rows = self._db.query("SELECT name, driver, created, options, labels FROM volumes WHERE removing=0 ORDER BY name")
-        drivers = filters.get("driver", ())
+        drivers, patterns = filters.get("driver"), filters.get("name")
         return [
             volume
             for volume in map(self._volume, rows)
             if (dangling is None or dangling == (volume.name not in used))
             and (not drivers or volume.driver in drivers)
-            and flt.labels_match(filters, volume.labels)
-            and flt.name_matches(filters, volume.name)
+            and filters.labels_match(volume.labels)
+            and (not patterns or any(_search(pattern, volume.name) for pattern in patterns))
         ]
 
     def remove(self, name: str, force: bool = False) -> int:
@@ -179,15 +191,16 @@ class VolumeStore:
         return size
 
     def prune(self, all_volumes: bool = False, filters: Filters | None = None) -> tuple[Names, int]:
-        """Removes unused volumes, without `all_volumes` anonymous ones only: their names and bytes. Filters: `label`, `label!`."""
-        filters = filters or {}
-        flt.check(filters, ("label", "label!"))
+        """Removes unused volumes, without `all_volumes` anonymous ones only: their names and bytes. Filters: `label`, `label!`, `all`."""
+        filters = filters or Filters()
+        filters.check_keys(("all", "label", "label!"))
+        all_volumes = filters.flag("all", all_volumes)
         if not self._pruning.acquire(blocking=False):
             raise Conflict("a prune operation is already running")
         try:
             gone, size = [], 0
-            for volume in self.list({"dangling": ["true"]}):
-                if (all_volumes or volume.anonymous) and flt.labels_match(filters, volume.labels):
+            for volume in self.list(Filters({"dangling": ["true"]})):
+                if (all_volumes or volume.anonymous) and _prunable(filters, volume):
                     try:
                         size += self.remove(volume.name)
                     except (Conflict, NotFound):
