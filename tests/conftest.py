@@ -36,6 +36,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: belongs to make test-long only")
+    config.addinivalue_line("markers", "own_daemon: needs control of the daemon, not only its socket")
     config.stash[started] = time.monotonic()
 
 

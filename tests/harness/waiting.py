@@ -1,0 +1,22 @@
+"""Waiting for what has no event of its own (a port that answers, a state of a container), always with an end."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(probe: Callable[[], T], seconds: float = 10.0, every: float = 0.05, what: str = "") -> T:
+    """Calls `probe` until it returns something true; an exception counts as "not yet". Fails with the last outcome."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            outcome: object = probe()
+            if outcome:
+                return outcome  # type: ignore[return-value]
+        except (OSError, AssertionError, LookupError, ValueError) as error:
+            outcome = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or probe}: last outcome {outcome!r}")
+        time.sleep(every)
