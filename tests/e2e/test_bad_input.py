@@ -98,7 +98,8 @@ def test_bad_filters(api: Api, filters: str) -> None:
         {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 3}}, {"Memory": 1}, {"Memory": 1 << 26, "MemorySwap": 1 << 25},
         {"PortBindings": {"80/tcp": [{"HostPort": "99999"}]}}, {"CapAdd": ["NO_SUCH_CAPABILITY"]}, {"PidMode": "nonsense"}, {"IpcMode": "nonsense"},
         {"AutoRemove": True, "RestartPolicy": {"Name": "always"}}, {"CpuPeriod": 5}, {"NanoCpus": -1}, {"OomScoreAdj": 5000},
-        {"SecurityOpt": ["nonsense"]}, {"ShmSize": -1}, {"LogConfig": {"Type": "json-file", "Config": {"no-such": "x"}}}, {"Tmpfs": {"relative": ""}}, {"UTSMode": "nonsense"},
+        {"SecurityOpt": ["nonsense"]}, {"ShmSize": -1}, {"LogConfig": {"Type": "json-file", "Config": {"no-such": "x"}}}, {"Tmpfs": {"relative": ""}},
+        {"UTSMode": "nonsense"},
     ],
     ids=lambda host: json.dumps(host)[:40],
 )  # fmt: skip

@@ -47,13 +47,16 @@ class _Current(local):
 _current = _Current()
 _PROCESS = "wherryd"
 _ARMED: tuple[str, str, str] | None = None
+_RECORD: int | None = None
+_WATCHED = False
 
 
 def set_process(name: str) -> None:
     """Says what kind of process this is (wherryd, launcher, monitor, init, proxy) and arms the failpoint meant for it.
 
-    `WHERRY_FAILPOINT=PROCESS:STEP:before|after:kill|error`: STEP matches by prefix."""
-    global _PROCESS, _ARMED
+    `WHERRY_FAILPOINT=PROCESS:STEP:before|after:kill|error`: STEP matches by prefix. `WHERRY_STEPS_LOG=FILE` (tests only, too)
+    appends `PROCESS<tab>STEP` to FILE for each step entered: what there is to fail at."""
+    global _PROCESS, _ARMED, _RECORD, _WATCHED
     _PROCESS = name
     _ARMED = None
     for one in os.environ.get("WHERRY_FAILPOINT", "").split(","):
@@ -61,6 +64,10 @@ def set_process(name: str) -> None:
         if process == name and rest.count(":") >= 2:
             wanted, when, action = rest.rsplit(":", 2)
             _ARMED = (wanted, when, action)
+    path = os.environ.get("WHERRY_STEPS_LOG")
+    if path and _RECORD is None:  # a fork writes to the descriptor of its parent: inside a container the path means nothing
+        _RECORD = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    _WATCHED = _ARMED is not None or _RECORD is not None
 
 
 def process() -> str:
@@ -83,8 +90,11 @@ def last_step() -> str:
     return _current.last
 
 
-def _fail(name: str, when: str) -> None:
-    assert _ARMED is not None
+def _watch(name: str, when: str) -> None:
+    if _RECORD is not None and when == "before":
+        os.write(_RECORD, f"{_PROCESS}\t{name}\n".encode())
+    if _ARMED is None:
+        return
     wanted, at, action = _ARMED
     if at != when or not name.startswith(wanted):
         return
@@ -103,8 +113,8 @@ class step:  # noqa: N801 - reads as a statement
 
     def __enter__(self) -> None:
         _current.last = self.name
-        if _ARMED is not None:
-            _fail(self.name, "before")
+        if _WATCHED:
+            _watch(self.name, "before")
         self.start = monotonic_ns()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -118,5 +128,5 @@ class step:  # noqa: N801 - reads as a statement
                 except AttributeError:
                     pass
             return
-        if _ARMED is not None:
-            _fail(self.name, "after")
+        if _WATCHED:
+            _watch(self.name, "after")
