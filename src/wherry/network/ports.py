@@ -35,13 +35,13 @@ def parse_port(key: str) -> tuple[int, str]:
     if protocol == "sctp":
         raise Unimplemented(f"port {key}: sctp is not built yet")
     if protocol not in ("tcp", "udp"):
-        raise InvalidArgument(f"invalid port specification {key!r}: unknown protocol {protocol!r}")
+        raise InvalidArgument(f"invalid port specification: \"{key}\" (unknown protocol)")
     return _number(number, key), protocol
 
 
 def _number(text: str, where: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65535):
-        raise InvalidArgument(f"invalid port specification {where!r}: a port is a number from 1 to 65535")
+        raise InvalidArgument(f"invalid port specification: \"{where}\" (a port is a number from 1 to 65535)")
     return int(text)
 
 
