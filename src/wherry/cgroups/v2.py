@@ -114,23 +114,33 @@ class V2Cgroups:
         return usable
 
     def _enable(self, level: str) -> frozenset[str]:
-        """Put every wanted controller that is there into cgroup.subtree_control; one by one, where not all go."""
+        """Put every wanted controller that is there into cgroup.subtree_control; one by one, where not all go.
+
+        None at all in a group with processes: cpu, cpuset and pids could be had there, but would make the group a threaded one, in whose
+        children no process can live."""
         prefix = f"{level}/" if level else ""
         there = set(self.tree.read(f"{prefix}cgroup.controllers").split())
         enabled = set(self.tree.read(f"{prefix}cgroup.subtree_control").split())
         missing = [name for name in WANTED if name in there and name not in enabled]
-        if missing:
-            try:
-                self.tree.write(f"{prefix}cgroup.subtree_control", " ".join(f"+{name}" for name in missing))
-                enabled.update(missing)
-            except OSError as err:
-                if err.errno == errno.EBUSY and not level:
-                    self._evacuate_root()
-                for name in missing:
-                    with suppress(OSError):  # what cannot be had is missing in the result, and its limits are dropped with a warning
-                        self.tree.write(f"{prefix}cgroup.subtree_control", f"+{name}")
-                        enabled.add(name)
+        if not missing or not self._make_room(level, prefix):
+            return frozenset(enabled)
+        try:
+            self.tree.write(f"{prefix}cgroup.subtree_control", " ".join(f"+{name}" for name in missing))
+            enabled.update(missing)
+        except OSError:
+            for name in missing:
+                with suppress(OSError):  # what cannot be had is missing in the result, and its limits are dropped with a warning
+                    self.tree.write(f"{prefix}cgroup.subtree_control", f"+{name}")
+                    enabled.add(name)
         return frozenset(enabled)
+
+    def _make_room(self, level: str, prefix: str) -> bool:
+        """Whether the group can have controllers for its children. The host's real root (it has no cgroup.type) always can."""
+        if not self.tree.exists(f"{prefix}cgroup.type") or not self.tree.read(f"{prefix}cgroup.procs").strip():
+            return True
+        if not level:
+            self._evacuate_root()
+        return not level
 
     def _evacuate_root(self) -> None:
         """Inside a container the "root" is an ordinary group, and processes in it (wherryd itself) keep it from having controllers for its
