@@ -1,0 +1,3 @@
+"""Wherry: a container engine for Linux."""
+
+__version__ = "0.1.0"

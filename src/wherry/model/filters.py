@@ -33,6 +33,14 @@ class Filters:
     def keys(self) -> Iterable[str]:
         return self._values.keys()
 
+    def mapping(self) -> dict[str, tuple[str, ...]]:
+        """All keys with their values."""
+        return dict(self._values)
+
+    def with_more(self, more: Mapping[str, Iterable[str]]) -> Filters:
+        """These filters and `more` values."""
+        return Filters({key: (*self.get(key), *more.get(key, ())) for key in {*self._values, *more}})
+
     def get(self, key: str) -> tuple[str, ...]:
         """All values given for `key`; none when it is not filtered by."""
         return self._values.get(key, ())
