@@ -124,6 +124,7 @@ def test_create_add_remove(any_cgroups: Cgroups, child: Start) -> None:
     assert here(group.path) == []
     assert group.remove()
     assert group.procs() == []
+    group.kill()
 
 
 def test_every_v1_tree_holds_the_process(cgroups: Cgroups, child: Start) -> None:
@@ -406,6 +407,8 @@ def test_memory_limit_kills_and_is_counted(cgroups: Cgroups, child: Start) -> No
 
     assert child(eat).run(group) == -signal.SIGKILL
     assert poll.poll(5000), "no notice of the OOM"
+    watch.clear()
+    assert not poll.poll(0), "the notice does not go away"
     assert group.events().oom_kills == 1
     assert 16 * MIB < group.events().peak_memory <= 24 * MIB
     os.close(watch.fd)
@@ -413,7 +416,11 @@ def test_memory_limit_kills_and_is_counted(cgroups: Cgroups, child: Start) -> No
     assert child(eat).run(group) == 0
     assert group.events().oom_kills == 1
     group.update(Resources(memory=24 * MIB, memory_swap=24 * MIB))
+    watch = group.oom_watch()
     assert child(eat).run(group) == -signal.SIGKILL
+    assert select.select([], [], [watch.fd], 5)[2] if watch.events == select.POLLPRI else select.select([watch.fd], [], [], 5)[0]
+    assert group.events().oom_kills == 2
+    os.close(watch.fd)
     assert group.remove(5)
 
 

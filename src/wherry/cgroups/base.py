@@ -1,6 +1,7 @@
 """The contract that v1, hybrid and v2 fulfil alike, and the plain data that comes back through it."""
 
 import os
+import select
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
@@ -34,10 +35,18 @@ class Stats(NamedTuple):
 
 
 class OomWatch(NamedTuple):
-    """A descriptor to poll(2) for `events`; when it fires, read `Group.events()`. The caller closes it."""
+    """A descriptor to poll(2) for `events`; when it fires, `clear()` it, then read `Group.events()`. The caller closes it."""
 
     fd: int
     events: int
+
+    def clear(self) -> None:
+        """Until the next event it is not ready again. v1: an eventfd, which is read. v2: a control file, which must be read again from its
+        beginning (a read at its end leaves it ready for ever)."""
+        if self.events & select.POLLIN:
+            os.read(self.fd, 8)
+        else:
+            os.pread(self.fd, 4096, 0)
 
 
 class View(NamedTuple):
@@ -81,8 +90,10 @@ class Group(Protocol):
     def thaw(self) -> None: ...
 
     def kill(self) -> None:
-        """SIGKILL to everything in the group; does not wait for the ends. Remove the group afterwards: kernels from 6.14 to (at least) 6.18
-        kill at once whatever is cloned (`clone_fd`) into a group that was killed before."""
+        """SIGKILL to everything in the group, frozen or not; does not wait for the ends. No group is no error.
+
+        Remove the group afterwards: kernels from 6.14 to (at least) 6.18 kill at once whatever is cloned (`clone_fd`) into a group that
+        was killed before."""
 
     def update(self, resources: Resources) -> None:
         """Change what is set in `resources`, keep the rest. On failure what was already changed is left so (as in Docker)."""

@@ -63,6 +63,7 @@ class V1Cgroups:
         self.by_controller = {controller: tree for mount, tree in trees for controller in mount.controllers}
         self.controllers = frozenset(self.by_controller)
         self._cpuset_inherits: set[str] = set()
+        self._known: dict[tuple[str, str], bool] = {}
 
     def close(self) -> None:
         self._fds.close()
@@ -85,6 +86,12 @@ class V1Cgroups:
         return clean(resources, lambda need: self._supports(need, parent))
 
     def _supports(self, need: str, parent: str) -> bool:
+        known = self._known.get((need, parent))
+        if known is None:
+            known = self._known[need, parent] = self._look(need, parent)
+        return known
+
+    def _look(self, need: str, parent: str) -> bool:
         """Files, not names of controllers, decide: swap accounting or CFS bandwidth can be missing from a controller that is there.
         Some files the root group does not show, so a group of ours is looked at."""
         controller, files = _NEEDS[need]
@@ -233,7 +240,7 @@ class V1Group:
 
     def kill(self) -> None:
         """Frozen first, so that none forks away from the list; SIGKILL takes effect at the thaw."""
-        if "freezer" not in self.cgroups.controllers:
+        if not self._tree("freezer").exists(f"{self.path}/freezer.state"):
             kill_all(self.procs())
             return
         try:

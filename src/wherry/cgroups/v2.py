@@ -221,8 +221,10 @@ class V2Group:
     def kill(self) -> None:
         try:
             self.tree.write(f"{self.path}/cgroup.kill", "1")
-        except FileNotFoundError:  # before Linux 5.14
-            try:
+        except FileNotFoundError:
+            if not self.tree.exists(self.path):
+                return
+            try:  # before Linux 5.14
                 self.freeze()
                 kill_all(self.procs())
             finally:
@@ -285,7 +287,7 @@ class V2Group:
         return Events(fields(self._read("memory.events")).get("oom_kill", 0), int(self._read("memory.peak") or 0))
 
     def oom_watch(self) -> OomWatch:
-        """memory.events itself: it signals POLLPRI at each change after it was read. Read it (from 0) before polling again."""
+        """memory.events itself: it signals POLLPRI at each change after it was read."""
         fd = self.tree.open(f"{self.path}/memory.events", os.O_RDONLY)
         os.read(fd, 4096)
         return OomWatch(fd, select.POLLPRI)
