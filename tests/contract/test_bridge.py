@@ -19,9 +19,6 @@ def no_proxy() -> None:
     raise AssertionError("nothing is published here")
 
 
-PROXY = ProxyClient("/nonexistent/proxy.sock", no_proxy)
-
-
 @pytest.fixture
 def host():
     with Namespace() as namespace:
@@ -29,9 +26,19 @@ def host():
 
 
 @pytest.fixture
-def db(tmp_path):
+def make(tmp_path):
+    """Bridges of one daemon."""
     database = Database(tmp_path / "wherry.db")
-    yield database
+    made: list[Bridge | ProxyClient] = []
+
+    def one(**options) -> Bridge:
+        made.append(ProxyClient(str(tmp_path / "proxy.sock"), no_proxy))
+        made.append(Bridge(database, BridgeOptions(**options), made[-1]))
+        return made[-1]
+
+    yield one
+    for bridge_or_client in reversed(made):
+        bridge_or_client.close()
     database.close()
 
 
@@ -56,8 +63,8 @@ def sysctl(name: str) -> str:
         return file.read().strip()
 
 
-def test_up_makes_the_bridge_and_is_idempotent(host, db):
-    bridge = Bridge(db, BridgeOptions(), PROXY)
+def test_up_makes_the_bridge_and_is_idempotent(host, make):
+    bridge = make()
     for _ in range(2):
         host.run(bridge.up)
         link = host.run(links)["wherry0"]
@@ -70,32 +77,32 @@ def test_up_makes_the_bridge_and_is_idempotent(host, db):
     assert set(host.run(links)) == {"lo"}
 
 
-def test_two_bridges_side_by_side_choose_different_subnets(host, db):
-    one, two = Bridge(db, BridgeOptions(), PROXY), Bridge(db, BridgeOptions(name="wherry1"), PROXY)
+def test_two_bridges_side_by_side_choose_different_subnets(host, make):
+    one, two = make(), make(name="wherry1")
     host.run(one.up)
     host.run(two.up)
     assert (str(one.address), str(two.address)) == ("172.17.0.1/16", "172.18.0.1/16")
 
 
-def test_the_subnet_avoids_addresses_and_routes_and_stays_when_one_comes_later(host, db):
+def test_the_subnet_avoids_addresses_and_routes_and_stays_when_one_comes_later(host, make):
     def occupy(address: str) -> None:
         with Netlink() as kernel:
             kernel.batch(netlink.addr_add(1, address, 16))
 
     host.run(occupy, "172.17.5.5")
     host.run(batch, netlink.route_add("172.18.99.0", 24, index=1))
-    bridge = Bridge(db, BridgeOptions(), PROXY)
+    bridge = make()
     host.run(bridge.up)
     assert str(bridge.address) == "172.19.0.1/16"
     bridge.allocate("a" * 64)
-    again = Bridge(db, BridgeOptions(), PROXY)
+    again = make()
     host.run(batch, netlink.route_add("172.19.7.0", 24, index=1))
     host.run(again.up)
     assert str(again.address) == "172.19.0.1/16", "a subnet with containers in it stays"
 
 
-def test_after_a_reboot_a_recorded_subnet_that_collides_is_given_up(host, db):
-    bridge = Bridge(db, BridgeOptions(), PROXY)
+def test_after_a_reboot_a_recorded_subnet_that_collides_is_given_up(host, make):
+    bridge = make()
     host.run(bridge.up)
     bridge.allocate("a" * 64)
     host.run(batch, netlink.link_del("wherry0"))
@@ -105,38 +112,38 @@ def test_after_a_reboot_a_recorded_subnet_that_collides_is_given_up(host, db):
     assert host.run(addresses, "wherry0") == {"172.18.0.1/16"}
 
 
-def test_bip_and_its_change(host, db):
-    host.run(Bridge(db, BridgeOptions(bip="10.77.0.9/24"), PROXY).up)
+def test_bip_and_its_change(host, make):
+    host.run(make(bip="10.77.0.9/24").up)
     assert host.run(addresses, "wherry0") == {"10.77.0.9/24"}
-    other = Bridge(db, BridgeOptions(bip="10.78.0.1/24"), PROXY)
+    other = make(bip="10.78.0.1/24")
     host.run(other.up)
     assert host.run(addresses, "wherry0") == {"10.78.0.1/24"}
     other.allocate("a" * 64)
-    third = Bridge(db, BridgeOptions(bip="10.79.0.1/24"), PROXY)
+    third = make(bip="10.79.0.1/24")
     host.run(third.up)
     assert host.run(addresses, "wherry0") == {"10.78.0.1/24"}
     assert "keeps 10.78.0.1/24" in third.warnings[0]
 
 
 @pytest.mark.parametrize("bip", ["10.0.0.1", "10.0.0.0/24", "10.0.0.255/24", "10.0.0.1/31", "fd00::1/64", "x"])
-def test_a_bad_bip_is_refused(db, bip):
+def test_a_bad_bip_is_refused(make, bip):
     with pytest.raises(InvalidArgument):
-        Bridge(db, BridgeOptions(bip=bip), PROXY)
+        make(bip=bip)
 
 
-def test_an_existing_bridge_keeps_its_address_and_another_kind_of_link_is_refused(host, db):
+def test_an_existing_bridge_keeps_its_address_and_another_kind_of_link_is_refused(host, make):
     host.run(batch, netlink.bridge_add("mine0"))
     host.run(netlink.configure, "mine0", "10.5.0.1", 24, "")
-    bridge = Bridge(db, BridgeOptions(name="mine0"), PROXY)
+    bridge = make(name="mine0")
     host.run(bridge.up)
     assert str(bridge.address) == "10.5.0.1/24"
     host.run(batch, netlink.veth_add("vethA", "vethB"))
     with pytest.raises(Internal, match="vethA"):
-        host.run(Bridge(db, BridgeOptions(name="vethA"), PROXY).up)
+        host.run(make(name="vethA").up)
 
 
-def test_a_container_is_reachable_through_its_veth(host, db):
-    bridge = Bridge(db, BridgeOptions(mtu=1400), PROXY)
+def test_a_container_is_reachable_through_its_veth(host, make):
+    bridge = make(mtu=1400)
     host.run(bridge.up)
     end = bridge.allocate("a" * 64)
     assert end == bridge.allocate("a" * 64)
@@ -153,8 +160,8 @@ def test_a_container_is_reachable_through_its_veth(host, db):
         server.close()
 
 
-def test_reconcile_removes_recorded_veths_of_the_dead_and_nothing_else(host, db):
-    bridge = Bridge(db, BridgeOptions(), PROXY)
+def test_reconcile_removes_recorded_veths_of_the_dead_and_nothing_else(host, make):
+    bridge = make()
     host.run(bridge.up)
     dead, live = bridge.allocate("d" * 64), bridge.allocate("e" * 64)
     with Namespace() as box:
@@ -168,8 +175,8 @@ def test_reconcile_removes_recorded_veths_of_the_dead_and_nothing_else(host, db)
     host.run(bridge.down)
 
 
-def test_half_a_connect_leaves_nothing(host, db):
-    bridge = Bridge(db, BridgeOptions(), PROXY)
+def test_half_a_connect_leaves_nothing(host, make):
+    bridge = make()
     host.run(bridge.up)
     before = set(host.run(links))
     with pytest.raises(ProcessLookupError):

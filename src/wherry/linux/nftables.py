@@ -10,8 +10,12 @@ import ctypes
 import errno
 import json
 import os
+import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
+
+from wherry.linux.netlink import attributes, messages
 
 _JSON, _TERSE = 1 << 4, 1 << 11
 _NUMERIC_ALL = 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10
@@ -84,3 +88,58 @@ def _error(script: str, message: str) -> OSError:
     command = lines[1].strip() if len(lines) > 1 else script.strip().partition("\n")[0]
     text = lines[0].partition("Error: ")[2] or lines[0]
     return OSError(_ERRNO_OF_TEXT.get(reason, errno.EINVAL), f"nftables: {text}", command[:200])
+
+
+# Changes made by others
+
+_NETLINK_NETFILTER, _NFNLGRP_NFTABLES, _NFNL_SUBSYS_NFTABLES, _NFT_MSG_NEWGEN = 12, 7, 10, 15
+_NFGENMSG = 4  # bytes: family, version, resource id; linux/netfilter/nfnetlink.h
+_NFTA_TABLE, _NFTA_GEN_PROC_PID = 1, 2
+
+
+def changes(data: bytes) -> Iterator[tuple[str, int]]:
+    """The notifications of one datagram: (table, -1) for a change in a table, ("", PID) for the end of a transaction of that process.
+    OSError(EBADMSG) for a length that does not add up."""
+    for kind, _, _, body in messages(data):
+        if kind >> 8 != _NFNL_SUBSYS_NFTABLES:
+            continue
+        values = attributes(body[_NFGENMSG:])
+        if kind & 0xFF == _NFT_MSG_NEWGEN:
+            yield "", int.from_bytes(values.get(_NFTA_GEN_PROC_PID, b""), "big")
+        else:
+            yield values.get(_NFTA_TABLE, b"").split(b"\0", 1)[0].decode("utf-8", "replace"), -1
+
+
+class Changes:
+    """A socket on which the kernel reports every change of the firewall's tables; poll `fileno()`, then read()."""
+
+    def __init__(self, tables: set[str]) -> None:
+        self._tables = tables
+        self._pending: set[str] = set()  # changed in a transaction whose end is still to come
+        self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
+        self._sock.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def read(self) -> set[str]:
+        """Our tables that other processes changed since the last read; all of them when reports were lost."""
+        found: set[str] = set()
+        while True:
+            try:
+                for table, pid in changes(self._sock.recv(1 << 16)):
+                    if table in self._tables:
+                        self._pending.add(table)
+                    elif pid >= 0:
+                        found |= self._pending if pid != os.getpid() else set()
+                        self._pending = set()
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno not in (errno.ENOBUFS, errno.EBADMSG):
+                    raise
+                found |= self._tables
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._sock.close()

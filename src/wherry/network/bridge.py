@@ -18,6 +18,7 @@ from wherry.model.errors import Internal, InvalidArgument, WherryError
 from wherry.network import ipam
 from wherry.network.endpoint import Endpoint, PortMapping, mac_of
 from wherry.network.firewall import Firewall
+from wherry.network.guard import Guard
 from wherry.network.proxyclient import ProxyClient
 from wherry.network.publish import Publisher
 from wherry.store.db import Database
@@ -45,6 +46,7 @@ class Bridge:
             raise InvalidArgument(str(error)) from None
         self._db, self.options = db, options
         self._pool = ipam.Pool(db, options.name)
+        self._guard: Guard | None = None
         self._publisher = Publisher(db, options.name, proxy)
         self._proxy = proxy
         self._bip = ipam.parse_bip(options.bip) if options.bip else None
@@ -73,15 +75,23 @@ class Bridge:
     def _firewall(self, address: IPv4Interface, index: int) -> None:
         if not self.options.iptables:
             return
-        old = self._publisher.firewall
-        if old is not None:
-            old.close()
+        self._close_firewall()
         try:
-            self._publisher.firewall = Firewall(self.options.name, address.network, netlink.port_group(index), self.options.icc)
+            firewall = Firewall(self.options.name, address.network, netlink.port_group(index), self.options.icc)
+            self._publisher.firewall = firewall
             self._publisher.restore()
-            self.warnings += self._publisher.firewall.foreign_drops()
+            self.warnings += firewall.foreign_drops()
+            self._guard = Guard({firewall.table}, self._publisher.check)
         except OSError as error:
             raise Internal(f"cannot set up the firewall of {self.options.name}: {error} (--iptables=false does without)") from error
+
+    def _close_firewall(self) -> None:
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.stop()
+        firewall, self._publisher.firewall = self._publisher.firewall, None
+        if firewall is not None:
+            firewall.close()
 
     def _choose(self, kernel: Netlink, link: Link | None) -> IPv4Interface:
         """`--bip`, the recorded address, what an existing bridge has, or a free subnet, in this order. A subnet with containers in it
@@ -138,6 +148,7 @@ class Bridge:
         self._publisher.hand_over()
         if self._publisher.firewall is not None:
             self._publisher.firewall.drop_tables()
+            self._close_firewall()
         with Netlink() as kernel:
             if find_link(kernel, self.options.name) is not None:
                 kernel.batch(netlink.link_del(self.options.name))
@@ -179,8 +190,7 @@ class Bridge:
 
     def close(self) -> None:
         """Let go of libraries and of the proxy; everything carries on without us."""
-        if self._publisher.firewall is not None:
-            self._publisher.firewall.close()
+        self._close_firewall()
         self._proxy.close()
 
     def reconcile(self, live: set[str]) -> None:

@@ -130,7 +130,7 @@ class Firewall:
 
     def __init__(self, bridge: str, subnet: IPv4Network, group: int, icc: bool) -> None:
         self.bridge, self.subnet, self.group, self.icc = bridge, subnet, group, icc
-        self._table = table_name(bridge)
+        self.table = table_name(bridge)
         self._nft = Nftables()
         self._installed = ""
 
@@ -147,13 +147,13 @@ class Firewall:
 
     def add(self, forwards: Iterable[Forward]) -> None:
         """Open published ports. OSError(EEXIST) where one leads elsewhere; OSError(ENOENT) when our table is gone."""
-        script = [f"add element ip {self._table} {where} {{ {', '.join(keys)} }}" for where, keys in _elements(forwards).items() if keys]
+        script = [f"add element ip {self.table} {where} {{ {', '.join(keys)} }}" for where, keys in _elements(forwards).items() if keys]
         if script:
             self._nft.run("\n".join(script))
 
     def remove(self, forwards: Iterable[Forward]) -> None:
         """Close published ports. Those that are not open are passed over (the transaction is then made one by one)."""
-        commands = [f"delete element ip {self._table} {where} {{ {key} }}" for where, key in map(_key, forwards)]
+        commands = [f"delete element ip {self.table} {where} {{ {key} }}" for where, key in map(_key, forwards)]
         if not commands:
             return
         try:
@@ -187,21 +187,21 @@ class Firewall:
 
     def _delete(self, family: str) -> None:
         try:
-            self._nft.run(f"delete table {family} {self._table}")
+            self._nft.run(f"delete table {family} {self.table}")
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):  # not there, or a kernel without this family
                 raise
 
     def _shape(self) -> str:
         """Our tables as text without their elements."""
-        text = self._nft.run(f"list table ip {self._table}", terse=True)
-        return text if self.icc else text + self._nft.run(f"list table bridge {self._table}", terse=True)
+        text = self._nft.run(f"list table ip {self.table}", terse=True)
+        return text if self.icc else text + self._nft.run(f"list table bridge {self.table}", terse=True)
 
     def _entries(self) -> set[Forward]:
         found = set()
         protocols = {number: name for name, number in PROTOCOLS.items()}
         for where in ("ports", "address_ports"):
-            for listed in self._nft.query(f"list map ip {self._table} {where}"):
+            for listed in self._nft.query(f"list map ip {self.table} {where}"):
                 for key, value in listed["map"].get("elem", []):
                     *host, protocol, port = key["concat"]
                     address, container_port = value["concat"]

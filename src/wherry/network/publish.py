@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import threading
 from collections.abc import Iterable
 from contextlib import ExitStack
 
@@ -31,6 +32,7 @@ class Publisher:
         self._db, self._bridge, self._proxy = db, bridge, proxy
         self._binder = Binder(self._ours)
         self.firewall: Firewall | None = None
+        self._lock = threading.RLock()  # rows, rules and the proxy's ports change together, and are compared under it
         proxy.lost = self.hand_over
 
     def ports(self, container: str | None = None) -> list[Port]:
@@ -48,7 +50,7 @@ class Publisher:
         bound = self._binder.bind(mappings, address)
         try:
             ports = [Port(container, m.protocol, m.host_ip, m.host_port, address, m.container_port) for m, _ in bound]
-            with ExitStack() as undo:
+            with self._lock, ExitStack() as undo:
                 self._record(ports)
                 undo.callback(self._forget, container)
                 self._open(ports)
@@ -62,11 +64,12 @@ class Publisher:
 
     def unpublish(self, container: str) -> None:
         """Close the container's ports; none is fine."""
-        ports = self.ports(container)
-        if ports:
-            self._shut(ports)
-            self._proxy.remove(container)
-            self._forget(container)
+        with self._lock:
+            ports = self.ports(container)
+            if ports:
+                self._shut(ports)
+                self._proxy.remove(container)
+                self._forget(container)
 
     def _record(self, ports: list[Port]) -> None:
         try:
@@ -97,15 +100,17 @@ class Publisher:
 
     def restore(self) -> None:
         """Our firewall tables as the rows say."""
-        if self.firewall is not None:
-            self.firewall.install(forwards(self.ports()))
+        with self._lock:
+            if self.firewall is not None:
+                self.firewall.install(forwards(self.ports()))
 
     def check(self) -> bool:
         """Verify our tables and restore them when they are not as they should be; True when they were (R10)."""
-        if self.firewall is None or self.firewall.verify(forwards(self.ports())):
-            return True
-        self.restore()
-        return False
+        with self._lock:
+            if self.firewall is None or self.firewall.verify(forwards(self.ports())):
+                return True
+            self.restore()
+            return False
 
     def drop(self, live: set[str]) -> None:
         """Forget the ports of every container that is not in `live`; the caller restores the tables, and hands over."""
@@ -115,7 +120,10 @@ class Publisher:
     def hand_over(self) -> None:
         """Let the proxy hold exactly the recorded ports: close what it holds beyond them, bind and hand over what is missing. Internal,
         after all others were handed over, where ports cannot be bound."""
-        wanted = self.ports()
+        with self._lock:
+            self._hand_over(self.ports())
+
+    def _hand_over(self, wanted: list[Port]) -> None:
         if not wanted and not self._proxy.running():
             return
         held = set(self._proxy.held())
