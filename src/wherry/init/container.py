@@ -31,8 +31,9 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
         report.join(command.namespaces, fds)
         if command.namespaces.cgroup == "new" and command.cgroup_version == 2:
             unshare(CLONE_NEWCGROUP)
-    finish_network(command, pipe)
     root = build_mounts(command, fds)
+    # The monitor makes the veth while the mounts are laid (ADR 0040).
+    finish_network(command, pipe)
     proc, slave = root.proc, -1
     if process.tty:
         with step("init: console"):

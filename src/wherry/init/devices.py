@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 
 from wherry.init.defaults import DEFAULT_DEVICES, DEV_LINKS
-from wherry.linux.path import O_PATH, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, make_dirs_in_root, openat2
+from wherry.linux.path import make_dirs_in_root
 from wherry.model.command import Device
 
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
@@ -29,15 +29,11 @@ def make_node(parent: int, name: str, device: Device) -> None:
         fresh = True
     except FileExistsError:
         fresh = False
-    fd = openat2(parent, name, O_PATH | os.O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
-    try:
-        found = os.fstat(fd)
-        if stat.S_IFMT(found.st_mode) != kind or (kind != stat.S_IFIFO and found.st_rdev != number):
-            raise FileExistsError(17, "something else lies where the device node should be", device.path)
-        if fresh and (device.uid or device.gid):
-            os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
-    finally:
-        os.close(fd)
+    found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_IFMT(found.st_mode) != kind or (kind != stat.S_IFIFO and found.st_rdev != number):
+        raise FileExistsError(17, "something else lies where the device node should be", device.path)
+    if fresh and (device.uid or device.gid):
+        os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
 
 
 def add_devices(root: int, devices: Sequence[Device]) -> None:

@@ -15,11 +15,9 @@ from wherry.init.user import User
 from wherry.linux import capability
 from wherry.linux.path import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 from wherry.linux.process import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, close_range_cloexec, prctl
-from wherry.linux.session import load_seccomp
+from wherry.linux.session import load_seccomp, reset_signals
 from wherry.model.command import Process, Rlimit
 from wherry.model.steps import step
-
-_SIGNALS = tuple(number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
 
 
 def finalize(process: Process, user: User, root: int) -> None:
@@ -29,7 +27,9 @@ def finalize(process: Process, user: User, root: int) -> None:
             set_rlimit(limit)
     with step("init: umask and signals"):
         os.umask(process.umask)
+        # A fresh program would inherit the signals that Python ignores (SIGPIPE, SIGXFSZ), and what is blocked.
         reset_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
     with step("init: stdio owner"):
         own_stdio(user.uid)
     bits = process.capabilities
@@ -78,14 +78,6 @@ def set_rlimit(limit: Rlimit) -> None:
             text = f"cannot set ulimit {limit.name}={soft}:{hard}: the host's hard limit is {shown}, and raising it needs CAP_SYS_RESOURCE"
             raise OSError(errno.EPERM, text) from None
         resource.setrlimit(limit.resource, (ours if soft == resource.RLIM_INFINITY or 0 <= ours < soft else soft, ours))
-
-
-def reset_signals() -> None:
-    """All dispositions default, nothing blocked: a fresh program would inherit the ones that Python ignores (SIGPIPE, SIGXFSZ)."""
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def own_stdio(uid: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import NoReturn
@@ -31,6 +32,7 @@ def join_all(pidfd: int) -> None:
 
 def run(pipe: SyncPipe, work: Callable[[], None]) -> NoReturn:
     """Runs `work`, which ends in execve; any error of it is told to the monitor as `Failed`."""
+    gc.disable()  # a collection would only copy pages that execve throws away
     if current_trace() is None:
         use_trace(Trace("init"))
     code = 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from functools import cache
 
 from wherry.linux.libc import check, pylibc
 from wherry.linux.process import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_CAPBSET_DROP, prctl
@@ -76,24 +75,23 @@ def resolve(add: Iterable[str] = (), drop: Iterable[str] = (), privileged: bool 
 PR_CAPBSET_READ, PR_CAP_AMBIENT_RAISE = 23, 2
 _VERSION_3 = 0x20080522
 
-@cache
-def supported() -> int:
-    """The capabilities that this kernel knows at all."""
-    known = 0
+def _supported() -> int:
     for number in range(len(NAMES)):
         try:
             prctl(PR_CAPBSET_READ, number)
         except OSError:
-            break
-        known |= 1 << number
-    return known
+            return (1 << number) - 1
+    return ALL
+
+
+SUPPORTED = _supported()  # what this kernel knows at all; asked once, since a fresh clone pays for every page that it touches
 
 
 def bounding() -> int:
     """The bounding set of the calling thread. It is what the host itself can give: a container's set is cut to it."""
     found = 0
     for number in range(len(NAMES)):
-        if supported() & 1 << number and prctl(PR_CAPBSET_READ, number):
+        if SUPPORTED & 1 << number and prctl(PR_CAPBSET_READ, number):
             found |= 1 << number
     return found
 
@@ -102,7 +100,7 @@ def drop_bounding(keep: int) -> None:
     """Take everything but `keep` out of the bounding set, for good. Needs CAP_SETPCAP."""
     for number in range(len(NAMES)):
         bit = 1 << number
-        if supported() & bit and not keep & bit:
+        if SUPPORTED & bit and not keep & bit:
             prctl(PR_CAPBSET_DROP, number)
 
 
