@@ -110,7 +110,7 @@ class Command(NamedTuple):
     """Everything about one run of a container. `seccomp` of the process is a BPF program in hexadecimal, empty for none.
 
     `rootfs` is the descriptor index of the detached root mount; `cgroup_mounts` names each v1 hierarchy's directory and descriptor index
-    (empty on v2); `cgroup_version` 1 or 2 (0: none); `cgroup_readonly`; `cgroup_path` relative to each hierarchy's root; `resources` is
+    (empty on v2), `cgroup_links` (name, target) the links beside them; `cgroup_version` 1 or 2 (0: none); `cgroup_readonly`; `cgroup_path` relative to each hierarchy's root; `resources` is
     `cgroups.Resources` as plain JSON. `set_home`: HOME is to be set from the image's passwd."""
 
     id: str
@@ -131,6 +131,7 @@ class Command(NamedTuple):
     cgroup_version: int = 0
     cgroup_readonly: bool = True
     cgroup_mounts: Sequence[tuple[str, int]] = ()
+    cgroup_links: Sequence[tuple[str, str]] = ()
     resources: Mapping[str, Any] = MappingProxyType({})
     privileged: bool = False
 
@@ -169,4 +170,5 @@ def from_json(raw: bytes) -> Command:
         "mounts": [Mount(**m) for m in plain["mounts"]],
         "devices": [Device(**d) for d in plain["devices"]],
         "cgroup_mounts": [(name, fd) for name, fd in plain["cgroup_mounts"]],
+        "cgroup_links": [(name, target) for name, target in plain["cgroup_links"]],
     })

@@ -1,0 +1,291 @@
+"""wherryd's side of launcher and monitors: ask for a run, hear how it goes, find it again after a restart."""
+
+from __future__ import annotations
+
+import base64
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wherry.execdriver import messages, native
+from wherry.linux import process
+from wherry.model.errors import Internal, StartFailed, Unavailable
+from wherry.model.steps import Span, current_trace
+
+Event = dict[str, Any]
+
+
+class Monitor:
+    """The connection to one monitor (of a run, or of an exec). Events after the start go to `on_event` in the hub's thread."""
+
+    def __init__(self, control: socket.socket, container: str, exec_id: str, exec_dir: Path) -> None:
+        self.control, self.container, self.exec_id, self.exec_dir = control, container, exec_id, exec_dir
+        self._sending = threading.Lock()
+        self.on_event: Callable[[Monitor, Event], None] = lambda _monitor, _event: None
+
+    def _send(self, message: Event, fds: list[int] | None = None) -> None:
+        try:
+            with self._sending:
+                messages.send(self.control, message, fds)
+        except OSError as error:
+            raise Unavailable(f"the container's monitor process does not answer: {error}") from None
+
+    def start(self, fds: list[int], *, open_stdin: bool, stdin_once: bool, log: dict[str, Any] | None) -> tuple[int, int]:
+        """Starts what container.json says: (PID, its start time in ticks) once the user's program runs; StartFailed otherwise.
+
+        `fds` are the sources of the mounts (for an exec: the pidfd of the container's init); they stay the caller's."""
+        self._send({"op": "start", "open_stdin": open_stdin, "stdin_once": stdin_once, "log": log}, fds)
+        while True:
+            received = messages.receive(self.control)
+            if received is None:
+                raise StartFailed("the container's monitor process died during the start", step="monitor")
+            event = received[0]
+            trace = current_trace()
+            if trace is not None and "spans" in event:
+                trace.spans.extend(Span(*span) for span in event["spans"])
+            if event["event"] == "started":
+                return event["pid"], event["ticks"]
+            if event["event"] == "failed":
+                raise StartFailed(event["message"], step=event["step"], errno=event["errno"], path=event["path"])
+            self.on_event(self, event)
+
+    def attach(self, client: socket.socket, early: bytes, *, stdin: bool, stdout: bool, stderr: bool, framed: bool, keys: bytes) -> None:
+        """Hands a client's socket over. The caller closes its own copy, without shutdown."""
+        message = {"op": "attach", "stdin": stdin, "stdout": stdout, "stderr": stderr, "framed": framed, "keys": list(keys),
+                   "early": base64.b64encode(early).decode()}
+        self._send(message, [client.fileno()])
+
+    def resize(self, rows: int, columns: int) -> None:
+        self._send({"op": "resize", "rows": rows, "columns": columns})
+
+    def close(self) -> None:
+        self.control.close()
+
+
+class Hub:
+    """One thread that hears all monitors whose programs run, and the launcher."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self._monitors: dict[int, Monitor] = {}
+        self._others: dict[int, Callable[[], bool]] = {}
+        self._lock = threading.Lock()
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll.register(self._wake_read, select.EPOLLIN)
+        self._stop = False
+        self._thread = threading.Thread(target=self._run, name="hub")
+        self._thread.start()
+
+    def add(self, monitor: Monitor) -> None:
+        """From now on its events are heard here."""
+        with self._lock:
+            self._monitors[monitor.control.fileno()] = monitor
+        self._poll.register(monitor.control.fileno(), select.EPOLLIN)
+
+    def watch(self, fd: int, ready: Callable[[], bool]) -> None:
+        """Calls `ready` whenever `fd` is readable, until it says False."""
+        with self._lock:
+            self._others[fd] = ready
+        self._poll.register(fd, select.EPOLLIN)
+
+    def close(self) -> None:
+        """Stops the thread; monitors are left alone."""
+        self._stop = True
+        os.write(self._wake_write, b"x")
+        self._thread.join()
+        for monitor in self._monitors.values():
+            monitor.close()
+        self._poll.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _run(self) -> None:
+        while not self._stop:
+            for fd, _ in self._poll.poll():
+                if fd in self._monitors:
+                    self._hear(fd)
+                elif fd in self._others and not self._others[fd]():
+                    self._poll.unregister(fd)
+                    with self._lock:
+                        del self._others[fd]
+
+    def _hear(self, fd: int) -> None:
+        monitor = self._monitors[fd]
+        received = messages.receive(monitor.control)
+        event: Event = received[0] if received is not None else {"event": "gone"}
+        if event["event"] in ("gone", "exited"):
+            self._poll.unregister(fd)
+            with self._lock:
+                del self._monitors[fd]
+            monitor.close()
+        monitor.on_event(monitor, event)
+
+
+class Launcher:
+    """Starts the launcher process, asks it for monitors, and starts it again when it died."""
+
+    def __init__(self, exec_root: Path, hub: Hub, log: Callable[[str], None]) -> None:
+        self._root, self._hub, self._log = exec_root, hub, log
+        self._native = exec_root / "execdriver/native"
+        self._native.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._closing = False
+        self.on_proxy_died: Callable[[], None] = lambda: None
+        with self._lock:
+            self._spawn()
+
+    def _spawn(self) -> None:
+        """Starts the process and waits for its `ready`: never on the way of a request, but after its death."""
+        ours, theirs = messages.pair()
+        with theirs:
+            argv = [sys.executable, "-P", "-m", "wherry.execdriver.launcher", str(theirs.fileno()), str(self._root)]
+            self._process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        received = messages.receive(ours)
+        if received is None:
+            raise Internal(f"the launcher process ended at its start (exit code {self._process.wait()}); its error is in the daemon's log above")
+        self._control = ours
+        self._hub.watch(ours.fileno(), lambda: self._hear(ours))
+
+    def _hear(self, control: socket.socket) -> bool:
+        received = messages.receive(control)
+        if received is None:
+            with self._lock:
+                if self._closing or control is not self._control:
+                    return False
+                assert self._process is not None
+                self._log(f"the launcher process died (exit code {self._process.wait()}); starting another")
+                control.close()
+                self._spawn()
+            self.on_proxy_died()
+            return False
+        if received[0]["event"] == "proxy-died":
+            self.on_proxy_died()
+        return True
+
+    def pid(self) -> int:
+        """The PID of the launcher process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def exec_dir(self, container: str, exec_id: str = "") -> Path:
+        """execdriver/native/{ID}, or the directory of one of its execs."""
+        return self._native / container / "exec" / exec_id if exec_id else self._native / container
+
+    def fork(self, container: str, log_dir: Path, exec_id: str = "") -> Monitor:
+        """A monitor of its own for one run; it waits for clients and the start."""
+        directory = self.exec_dir(container, exec_id)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ours, theirs = messages.pair()
+        exec_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        log_fd = os.open(log_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._request({"op": "exec" if exec_id else "run", "id": container, "exec": exec_id}, [theirs.fileno(), exec_fd, log_fd])
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(exec_fd)
+            os.close(log_fd)
+        return Monitor(ours, container, exec_id, directory)
+
+    def fork_proxy(self, control: socket.socket, facts: Path) -> None:
+        """The process that carries loopback connections to published ports."""
+        self._request({"op": "proxy", "facts": str(facts)}, [control.fileno()])
+
+    def _request(self, message: Event, fds: list[int]) -> None:
+        for attempt in (1, 2):
+            with self._lock:
+                control = self._control
+            assert control is not None
+            try:
+                messages.send(control, message, fds)
+                return
+            except OSError as error:
+                if attempt == 2:
+                    raise Unavailable(f"the launcher process does not answer: {error}") from None
+                self._revive(control)
+
+    def _revive(self, dead: socket.socket) -> None:
+        with self._lock:
+            if self._control is dead:
+                assert self._process is not None
+                self._process.wait()
+                self._spawn()
+
+    def reconnect(self, container: str, exec_id: str = "") -> Monitor | None:
+        """The monitor of a run that began under an earlier wherryd; None where there is none any more."""
+        directory = self.exec_dir(container, exec_id)
+        try:
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        try:
+            control.connect(messages.bound_address(fd, "monitor.sock"))
+        except OSError:
+            control.close()
+            return None
+        finally:
+            os.close(fd)
+        return Monitor(control, container, exec_id, directory)
+
+    def forget(self, container: str, exec_id: str = "") -> None:
+        """Removes the exec directory of a run that is over."""
+        shutil.rmtree(self.exec_dir(container, exec_id), ignore_errors=True)
+
+    def close(self) -> None:
+        """Lets the launcher go: it ends with its last monitor."""
+        with self._lock:
+            self._closing = True
+            if self._control is not None:
+                self._control.shutdown(socket.SHUT_RDWR)
+
+
+class RunFiles:
+    """What a run left in its exec directory: read at a restart, or when a monitor is gone."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            return native.read_json(fd, name)
+        finally:
+            os.close(fd)
+
+    def state(self) -> dict[str, Any] | None:
+        """state.json: PID and start time of init and monitor."""
+        return self._read("state.json")
+
+    def exit(self) -> dict[str, Any] | None:
+        """exit.json: exit code, time, whether memory ran out."""
+        return self._read("exit.json")
+
+
+def open_init(pid: int, ticks: int) -> int | None:
+    """A pidfd of the process that began at `ticks`; None where it is gone (or its PID is somebody else's by now)."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    try:
+        if process.start_time(pid) == ticks:
+            return fd
+    except ProcessLookupError:
+        pass
+    os.close(fd)
+    return None

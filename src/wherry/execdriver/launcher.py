@@ -1,0 +1,213 @@
+"""The launcher (zygote): a small single-threaded process whose forks are the monitors.
+
+Started by wherryd as `python -m wherry.execdriver.launcher FD EXEC_ROOT`. It has everything imported and frozen, lives in a private mount
+namespace with next to nothing in it, and is a child subreaper: the init of a monitor that died is reaped and reported here.
+It ends when wherryd is gone and no monitor is left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+from time import time_ns
+from typing import NamedTuple, NoReturn
+
+from wherry import cgroups
+from wherry.execdriver import messages, native
+from wherry.execdriver.monitor import monitor_main
+from wherry.linux import mount, process
+from wherry.model.steps import set_process, step
+from wherry.network.proxy import proxy_main
+
+SEALED = "WHERRY_LAUNCHER_SEALED"
+
+
+class Child(NamedTuple):
+    """A monitor: which container (and exec) it is for, and its exec directory."""
+
+    container: str
+    exec_id: str
+    exec_dir: int
+
+
+def reexec_from_memfd() -> None:
+    """Runs on from a sealed copy of the interpreter, so that /proc/self/exe of what enters a container is no file of the host (R5)."""
+    fd = os.memfd_create("wherry-launcher", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(os.path.realpath(sys.executable), "rb") as source:
+        size = os.fstat(source.fileno()).st_size
+        sent = 0
+        while sent < size:
+            sent += os.sendfile(fd, source.fileno(), sent, size - sent)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    os.execve(fd, [sys.executable, "-P", "-m", "wherry.execdriver.launcher", *sys.argv[1:]], {**os.environ, SEALED: "1"})
+
+
+def enter_small_room(exec_root: str) -> None:
+    """Leaves the host's mount tree for a tmpfs with /proc, /dev/null and the cgroup trees (mount_namespaces(7)).
+
+    A clone copies its parent's mount tree: with this one its cost does not depend on how many mounts the host has, and no mount of the host
+    is pinned by a running monitor."""
+    process.unshare(process.CLONE_NEWNS)
+    mount.mount(None, "/", None, mount.MS_REC | mount.MS_PRIVATE)
+    room = Path(exec_root) / "launcher"
+    room.mkdir(mode=0o700, exist_ok=True)
+    cgroup_tree = mount.open_tree("/sys/fs/cgroup", recursive=True) if os.path.ismount("/sys/fs/cgroup") else -1
+    proc_tree = mount.new_mount("proc")
+    null = mount.open_tree("/dev/null")
+    root = mount.new_mount("tmpfs", {"mode": "0700", "size": "1m"})
+    mount.move_mount_to(root, str(room))
+    os.close(root)
+    for directory in ("proc", "dev", "sys/fs/cgroup"):
+        (room / directory).mkdir(parents=True)
+    (room / "dev/null").touch()
+    for fd, target in ((proc_tree, "proc"), (null, "dev/null"), (cgroup_tree, "sys/fs/cgroup")):
+        if fd >= 0:
+            mount.move_mount_to(fd, str(room / target))
+            os.close(fd)
+    os.chdir(room)
+    process.pivot_root(".", ".")
+    mount.umount(".", mount.MNT_DETACH)
+    os.chdir("/")
+
+
+class Launcher:
+    """The loop: requests from wherryd, ends of children."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control: socket.socket | None = control
+        self.children: dict[int, Child] = {}
+        self.orphans: dict[int, Child] = {}  # inits whose monitor died
+        self.proxy = -1
+        self.null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        self.trees = cgroups.detect()
+        self.wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        self.wake_write = wake_write
+
+    def run(self) -> None:
+        """Until wherryd is gone and nobody is left to look after."""
+        poll = select.poll()
+        poll.register(self.wake, select.POLLIN)
+        assert self.control is not None
+        poll.register(self.control.fileno(), select.POLLIN)
+        self._say({"event": "ready"})
+        while self.control is not None or self.children or self.orphans:
+            for fd, _ in poll.poll():
+                if fd == self.wake:
+                    os.read(self.wake, 4096)
+                    self._reap()
+                elif self.control is not None:
+                    received = messages.receive(self.control)
+                    if received is None:
+                        poll.unregister(fd)
+                        self.control.close()
+                        self.control = None
+                    else:
+                        self._request(*received)
+
+    def _say(self, event: dict[str, object]) -> None:
+        if self.control is not None:
+            try:
+                messages.send(self.control, event)
+            except OSError:
+                pass  # wherryd is gone; the end of file follows
+
+    def _request(self, message: dict[str, str], fds: list[int]) -> None:
+        """Forks a monitor or the proxy."""
+        with step(f"launcher: {message['op']}"):
+            pid = os.fork()
+            if pid == 0:
+                self._child(message, fds)
+        if message["op"] == "proxy":
+            self.proxy = pid
+            os.close(fds[0])
+            return
+        os.close(fds[0])
+        os.close(fds[2])
+        self.children[pid] = Child(message["id"], message["exec"], fds[1])
+
+    def _child(self, message: dict[str, str], fds: list[int]) -> NoReturn:
+        """In the fork: nothing of the launcher's is kept."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if self.control is not None:
+            self.control.close()
+        for fd in (self.wake, self.wake_write, *(c.exec_dir for c in (*self.children.values(), *self.orphans.values()))):
+            os.close(fd)
+        control = socket.socket(fileno=fds[0])
+        if message["op"] == "proxy":
+            proxy_main(control, message["facts"])
+            os._exit(0)
+        monitor_main(control, fds[1], fds[2], self.null, self.trees, message["op"] == "exec")
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.proxy:
+                self.proxy = -1
+                self._say({"event": "proxy-died"})
+            elif pid in self.children:
+                self._monitor_ended(self.children.pop(pid))
+            elif pid in self.orphans:
+                self._orphan_ended(self.orphans.pop(pid), status)
+
+    def _monitor_ended(self, child: Child) -> None:
+        """An orderly end has left exit.json or no state.json; otherwise the init is ours now: its streams are gone, so it is ended."""
+        state = native.read_json(child.exec_dir, "state.json")
+        if state is None or native.read_json(child.exec_dir, "exit.json") is not None:
+            os.close(child.exec_dir)
+            return
+        pid = int(state["pid"])
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            self._orphan_ended(child, None)
+            return
+        self.orphans[pid] = child
+        os.kill(pid, signal.SIGKILL)
+
+    def _orphan_ended(self, child: Child, status: int | None) -> None:
+        code = os.waitstatus_to_exitcode(status) if status is not None else 137
+        record = {"version": 1, "code": code if code >= 0 else 128 - code, "at": time_ns(), "oom": False,
+                  "error": "the container's monitor process died, so the container was ended"}
+        native.write_json(child.exec_dir, "exit.json", record)
+        os.close(child.exec_dir)
+        self._say({"event": "monitor-died", "id": child.container, "exec": child.exec_id})
+
+
+def main() -> None:
+    """Entry point of the process."""
+    if SEALED not in os.environ:
+        reexec_from_memfd()
+    del os.environ[SEALED]
+    set_process("launcher")
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    process.set_name("wherry-launcher")
+    process.prctl(process.PR_SET_CHILD_SUBREAPER, 1)
+    process.prctl(process.PR_SET_DUMPABLE, 0)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.setsid()
+    enter_small_room(sys.argv[2])
+    launcher = Launcher(control)
+    gc.collect()
+    gc.freeze()
+    launcher.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""The native driver: from a Command to a running init (Act 3, the exec driver's side), and the same for an exec.
+
+Runs in the monitor, which is single-threaded. Nothing here starts a program or imports.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from typing import Any, NamedTuple, NoReturn
+
+from wherry.cgroups import Cgroups, Group, Resources
+from wherry.init import container_main, exec_main
+from wherry.init.syncpipe import Console, Failed, Ready, SyncPipe
+from wherry.linux import netlink, process
+from wherry.model.command import Command
+from wherry.model.steps import Span, Trace, current_trace, set_process, step, use_trace
+
+PIPE_SIZE = 1 << 20
+
+
+class Stdio(NamedTuple):
+    """The program's ends (0, 1, 2) and ours. With a terminal ours come later, as its master."""
+
+    theirs: tuple[int, int, int]
+    stdin: int = -1
+    stdout: int = -1
+    stderr: int = -1
+
+    def close_theirs(self) -> None:
+        for fd in set(self.theirs):
+            os.close(fd)
+
+
+class Started(NamedTuple):
+    """A program that runs."""
+
+    pid: int
+    pidfd: int
+    ticks: int
+    master: int
+    group: Group | None
+    spans: list[Span]
+
+
+class StartError(Exception):
+    """A start that failed and is undone."""
+
+    def __init__(self, step_name: str, number: int, path: str, message: str, spans: list[Span]) -> None:
+        super().__init__(message)
+        self.step, self.errno, self.path, self.message, self.spans = step_name, number, path, message, spans
+
+
+def make_stdio(null_fd: int, *, tty: bool, open_stdin: bool) -> Stdio:
+    """Pipes, or /dev/null until the init has made its terminal. A socket would break programs that open /dev/stdout."""
+    if tty:
+        null = os.dup(null_fd)
+        return Stdio((null, null, null))
+    out_read, out_write = _pipe()
+    err_read, err_write = _pipe()
+    if not open_stdin:
+        return Stdio((os.dup(null_fd), out_write, err_write), -1, out_read, err_read)
+    in_read, in_write = os.pipe2(os.O_CLOEXEC)
+    return Stdio((in_read, out_write, err_write), in_write, out_read, err_read)
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe2(os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(ends[1], 1031, PIPE_SIZE)  # F_SETPIPE_SZ, fcntl(2): fewer, larger reads
+    except PermissionError:
+        pass  # over /proc/sys/fs/pipe-user-pages-soft without CAP_SYS_RESOURCE: the default size works too
+    return ends
+
+
+def keep_only(fds: Iterable[int]) -> None:
+    """Closes every descriptor but these and 0, 1, 2: the init must hold no end whose closing somebody waits for."""
+    first = 3
+    for fd in sorted(set(fds)):
+        if fd >= first:
+            process.close_range(first, fd - 1)
+            first = fd + 1
+    process.close_range(first)
+
+
+def start_container(command: Command, fds: list[int], stdio: Stdio, trees: Cgroups, exec_dir: int, gone: Any) -> Started:
+    """Clones the init, gives it its cgroups and network, commits, lets it go, and waits until the user's program runs.
+
+    `gone()` says whether wherryd has left: asked right before the commit. StartError when it failed, with everything undone."""
+    trace = current_trace() or Trace("monitor")
+    with step("monitor: create cgroups"):
+        group = trees.create(command.cgroup_path, Resources.from_json(command.resources)) if command.cgroup_path else None
+        if group is not None and command.namespaces.cgroup != "hostview":
+            view = group.mount_fds()
+            mounts = [(name, len(fds) + i) for i, (name, _) in enumerate(view.mounts)]
+            fds = [*fds, *(fd for _, fd in view.mounts)]
+            command = command._replace(cgroup_mounts=mounts, cgroup_links=list(view.links), cgroup_version=2 if view.cgroup2 else 1)
+    attempt = _Attempt(stdio, group, exec_dir, trace)
+    try:
+        clone_fd = group.clone_fd() if group is not None else None
+        attempt.clone(command, fds, clone_fd, _namespace_flags(command), container_main)
+        if command.network.name:
+            with step("monitor: network"):
+                _make_veth(command, attempt.pid)
+        attempt.pipe.send_network(command.network)
+        if group is not None and clone_fd is None:
+            with step("monitor: move into cgroups"):
+                group.add(attempt.pid)
+        with step("monitor: commit state.json"):
+            ticks = process.start_time(attempt.pid)
+            if gone():
+                raise ConnectionAbortedError(errno.ECONNABORTED, "wherryd went away before the commit")
+            write_json(exec_dir, "state.json", state_record(attempt.pid, ticks))
+        attempt.pipe.send_go()
+        return attempt.wait_exec(ticks)
+    except (OSError, EOFError) as error:
+        raise attempt.failed(error) from None
+    finally:
+        for name, index in command.cgroup_mounts:
+            del name
+            os.close(fds[index])
+
+
+def start_exec(command: Command, fds: list[int], stdio: Stdio, trees: Cgroups, exec_dir: int, gone: Any) -> Started:
+    """As start_container for a program in a running container; `fds[0]` is the pidfd of the container's init."""
+    trace = current_trace() or Trace("monitor")
+    group = trees.open(command.cgroup_path) if command.cgroup_path else None
+    attempt = _Attempt(stdio, None, exec_dir, trace)
+    try:
+        with step("monitor: join PID namespace"):
+            if command.namespaces.pid != "host":
+                process.setns(fds[0], process.CLONE_NEWPID)
+        clone_fd = group.clone_fd() if group is not None else None
+        attempt.clone(command, fds, clone_fd, 0, exec_main)
+        if group is not None and clone_fd is None:
+            with step("monitor: move into cgroups"):
+                group.add(attempt.pid)
+        with step("monitor: commit state.json"):
+            ticks = process.start_time(attempt.pid)
+            if gone():
+                raise ConnectionAbortedError(errno.ECONNABORTED, "wherryd went away before the commit")
+            write_json(exec_dir, "state.json", state_record(attempt.pid, ticks))
+        attempt.pipe.send_go()
+        return attempt.wait_exec(ticks)
+    except (OSError, EOFError) as error:
+        raise attempt.failed(error) from None
+
+
+class _Attempt:
+    """One start under way, and how it is undone."""
+
+    def __init__(self, stdio: Stdio, group: Group | None, exec_dir: int, trace: Trace) -> None:
+        self.stdio, self.group, self.exec_dir, self.trace = stdio, group, exec_dir, trace
+        self.pid = self.pidfd = -1
+        self.master = -1
+        with step("monitor: sync pipe"):
+            self.pipe, self._theirs = SyncPipe.pair()
+
+    def clone(self, command: Command, fds: list[int], clone_fd: int | None, flags: int, main: Any) -> None:
+        with step("monitor: clone"):
+            self.pid, self.pidfd = process.clone3(flags, -1 if clone_fd is None else clone_fd)
+            if self.pid == 0:
+                _child(main, command, fds, self._theirs, self.stdio)
+        if clone_fd is not None:
+            os.close(clone_fd)
+        self._theirs.close()
+        self.stdio.close_theirs()
+
+    def wait_exec(self, ticks: int) -> Started:
+        """Until the end of file after Ready."""
+        ready: Ready | None = None
+        while True:
+            message = self.pipe.receive()
+            if isinstance(message, Console):
+                self.master = message.master
+            elif isinstance(message, Ready):
+                ready = message
+            elif isinstance(message, Failed):
+                raise self.failed(message)
+            elif ready is None:
+                raise EOFError("the init ended before it was ready")
+            else:
+                self.pipe.close()
+                spans = [*self.trace.spans, *ready.spans]
+                return Started(self.pid, self.pidfd, ticks, self.master, self.group, spans)
+
+    def failed(self, reason: BaseException | Failed) -> StartError:
+        """Undoes the attempt: no process, no cgroup, no state.json."""
+        if isinstance(reason, Failed):
+            error = StartError(reason.step, reason.errno, reason.path, reason.message, [*self.trace.spans, *reason.spans])
+        else:
+            where = getattr(reason, "step", None) or "init"
+            number = reason.errno or 0 if isinstance(reason, OSError) else 0
+            path = str(reason.filename or "") if isinstance(reason, OSError) else ""
+            error = StartError(where, number, path, self._text(where, reason), self.trace.spans)
+        if self.pid > 0:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            os.close(self.pidfd)
+        self.pipe.close()
+        if self.master >= 0:
+            os.close(self.master)
+        unlink(self.exec_dir, "state.json")
+        if self.group is not None:
+            self.group.remove(timeout=2.0)
+        return error
+
+    def _text(self, where: str, reason: BaseException) -> str:
+        if self.pid > 0 and isinstance(reason, EOFError):
+            ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
+            how = f"signal {ended.si_status}" if ended is not None and ended.si_code != os.CLD_EXITED else "an exit"
+            return f"the container's init was ended by {how} during its set-up"
+        return f"{where}: {reason}"
+
+
+def _child(main: Any, command: Command, fds: list[int], theirs: SyncPipe, stdio: Stdio) -> NoReturn:
+    """In the new process: only its own descriptors, its streams on 0, 1, 2, and on into the init."""
+    try:
+        set_process("init")
+        use_trace(Trace("init"))
+        for number, fd in enumerate(stdio.theirs):
+            os.dup2(fd, number, inheritable=True)
+        keep_only([*fds, theirs.fileno()])
+        main(command, fds, theirs)
+    finally:
+        os._exit(70)
+
+
+def _namespace_flags(command: Command) -> int:
+    flags = process.CLONE_NEWNS
+    names = command.namespaces
+    for where, flag in ((names.uts, process.CLONE_NEWUTS), (names.ipc, process.CLONE_NEWIPC), (names.pid, process.CLONE_NEWPID),
+                        (names.net, process.CLONE_NEWNET)):
+        if where == "new":
+            flags |= flag
+    return flags
+
+
+def _make_veth(command: Command, pid: int) -> None:
+    """One message: the host's end as a port of the bridge, the container's end made inside its namespace."""
+    net = command.network
+    with netlink.Netlink() as link:
+        link.batch(netlink.veth_add(net.veth, net.name, peer_pid=pid, peer_mac=net.mac, mtu=net.mtu, master=socket.if_nametoindex(net.bridge)))
+
+
+# Small files in the exec directory, by descriptor.
+
+def state_record(pid: int, ticks: int) -> dict[str, int]:
+    """state.json: a PID alone could be somebody else's later; with its start time it is not."""
+    me = os.getpid()
+    return {"version": 1, "pid": pid, "ticks": ticks, "monitor": me, "monitor_ticks": process.start_time(me)}
+
+
+def write_json(dir_fd: int, name: str, record: dict[str, Any]) -> None:
+    """Renames a complete file into place: whole after kill -9. The exec root is a tmpfs or is emptied at boot, so nothing is synced."""
+    temporary = name + ".tmp"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    try:
+        os.write(fd, json.dumps(record).encode())
+    finally:
+        os.close(fd)
+    os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+
+def read_json(dir_fd: int, name: str) -> dict[str, Any] | None:
+    """A small file's object; None where it is missing or broken."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return None
+    try:
+        found = json.loads(os.read(fd, 1 << 20))
+    except ValueError:
+        return None
+    finally:
+        os.close(fd)
+    return found if isinstance(found, dict) else None
+
+
+def unlink(dir_fd: int, name: str) -> None:
+    """Removes a file that may be missing."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        pass
+
