@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -99,6 +100,10 @@ class Container:
         self.ports: list[Any] = []  # network.PortMapping while it runs
         self.monitor: Any = None  # execdriver.client.Monitor while it runs, or is attached before its start
         self.execs: dict[str, Any] = {}
+        self.pidfd: int | None = None  # of the init, while it runs
+        self.last_exit = 0  # the code of the last end: what a waiter gets
+        self.delay = 0.0  # seconds of the last back-off
+        self.timer: threading.Timer | None = None  # of the next restart
 
     @property
     def id(self) -> str:
@@ -107,6 +112,12 @@ class Container:
     @property
     def config(self) -> Config:
         return self.record.config
+
+    def close_pidfd(self) -> None:
+        """The run is over."""
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
 
     def notify(self) -> None:
         """Wakes everybody who waits for a change of this container."""

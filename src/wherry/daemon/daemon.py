@@ -1,0 +1,97 @@
+"""The Daemon: the stores of one wherryd, and nothing else. The verbs are functions in files of their own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from wherry import cgroups
+from wherry.daemon.containers import Containers
+from wherry.daemon.events import EventBus
+from wherry.daemon.options import Options
+from wherry.execdriver.client import Hub, Launcher
+from wherry.execdriver.seccomp import ProfileCache
+from wherry.graphdriver import open_driver
+from wherry.image.store import ImageStore
+from wherry.model.container import Container
+from wherry.model.steps import Span
+from wherry.network.bridge import Bridge, BridgeOptions
+from wherry.store.db import Database
+from wherry.store.journal import Journal
+from wherry.volume.store import VolumeStore
+
+log = logging.getLogger("wherryd")
+
+TRACES = 256  # how many starts are remembered for `run --trace`
+
+
+class Daemon:
+    """Opens every store; `close` lets them go. Containers run on."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        root, exec_root = options.data_root, options.exec_root
+        root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        exec_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.db = Database(root / "wherry.db")
+        self.journal = Journal(self.db)
+        self.events = EventBus()
+        self.driver = open_driver(options.storage_driver or None, root)
+        self.images = ImageStore(root, self.driver)
+        self.containers = Containers(root / "containers", self.db)
+        self.volumes = VolumeStore(root / "volumes", self.db)
+        self.cgroups = cgroups.detect()
+        self.bridge = Bridge(self.db, BridgeOptions(name=options.bridge, bip=options.bip, ip_forward=options.ip_forward,
+                                                    iptables=options.iptables, icc=options.icc, mtu=options.mtu))
+        self.seccomp = ProfileCache(root / "seccomp")
+        self.execs: dict[str, Any] = {}
+        self.traces: OrderedDict[str, list[Span]] = OrderedDict()
+        self.traces_lock = threading.Lock()
+        self.closing = False
+        # Ends of containers, and removals after them: work that no request waits for.
+        self.workers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="worker")
+        self.hub = Hub()
+        self.launcher = Launcher(exec_root, self.hub, log.warning)
+
+    @property
+    def mounts(self) -> Any:
+        """Where merged root file systems are mounted: <graph driver root>/mnt."""
+        return self.options.data_root / self.driver.name / "mnt"
+
+    def event(self, container: Container, action: str, **attributes: str) -> None:
+        """Tells the event bus what happened to a container."""
+        labels = container.config.labels or {}
+        self.events.publish("container", action, container.id,
+                            {**labels, "image": container.record.image_ref, "name": container.name, **attributes})
+
+    def remember(self, container: Container, spans: list[Span]) -> None:
+        """Keeps the steps of a start for a while."""
+        with self.traces_lock:
+            self.traces[container.id] = spans
+            self.traces.move_to_end(container.id)
+            while len(self.traces) > TRACES:
+                self.traces.popitem(last=False)
+
+    def submit(self, work: Callable[..., None], *args: Any) -> None:
+        """Does `work` in the background; an error of it is logged with its traceback."""
+
+        def run() -> None:
+            try:
+                work(*args)
+            except Exception:
+                log.exception("background work failed: %s", getattr(work, "__name__", work))
+
+        self.workers.submit(run)
+
+    def close(self) -> None:
+        """Lets go of everything; what runs goes on."""
+        self.closing = True
+        self.launcher.close()
+        self.hub.close()
+        self.workers.shutdown(wait=True)
+        self.cgroups.close()
+        self.db.close()

@@ -1,0 +1,86 @@
+"""What a running container holds on this host, journalled before it is taken and cleared after it is given back.
+
+Law: a journal row `run` exists whenever a mount, an address, a port, a cgroup or an exec directory of that container may exist.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+from wherry.daemon.daemon import Daemon, log
+from wherry.linux import mount
+from wherry.model.container import Container
+
+CGROUP_SECONDS = 5.0  # how long dying processes may keep a group
+
+
+def mount_root(d: Daemon, identifier: str) -> int:
+    """S3: mounts the merged layers at mnt/{ID}; a detached copy of that mount for the container. The path is ours alone."""
+    place = d.mounts / identifier
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    merged = d.driver.open_mount(identifier)
+    try:
+        mount.move_mount_to(merged, str(place))
+    finally:
+        os.close(merged)
+    return mount.open_tree(str(place))
+
+
+def unmount_root(d: Daemon, identifier: str) -> None:
+    """Undoes mount_root; nothing mounted is fine."""
+    place = d.mounts / identifier
+    try:
+        while True:
+            mount.umount(str(place), mount.MNT_DETACH | mount.UMOUNT_NOFOLLOW)
+    except OSError:
+        pass
+    try:
+        place.rmdir()
+    except FileNotFoundError:
+        pass
+
+
+def release(d: Daemon, identifier: str) -> None:
+    """Gives back everything that the container holds: all steps are tried, and what failed stays in the journal for the next start."""
+    failed = []
+    for what, undo in (
+        ("published ports", lambda: d.bridge.unpublish(identifier)),
+        ("address", lambda: d.bridge.release(identifier)),
+        ("root mount", lambda: unmount_root(d, identifier)),
+        ("volumes", lambda: d.volumes.unmount_all(identifier)),
+        ("cgroup", lambda: _remove_cgroup(d, identifier)),
+        ("exec directory", lambda: d.launcher.forget(identifier)),
+    ):
+        try:
+            undo()
+        except OSError as error:
+            failed.append(f"{what}: {error}")
+    if failed:
+        log.error("container %s: could not be cleaned up wholly (tried again at the next start): %s", identifier[:12], "; ".join(failed))
+        return
+    d.journal.clear(identifier, "run")
+
+
+def _remove_cgroup(d: Daemon, identifier: str) -> None:
+    if not d.cgroups.open(f"wherry/{identifier}").remove(timeout=CGROUP_SECONDS):
+        raise OSError(16, "its cgroup is still busy")
+
+
+def kill_and_wait(pidfd: int, seconds: float) -> None:
+    """SIGKILL, and until the process is gone; takes over the pidfd (pidfd_open(2): readable at the end)."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll(seconds * 1000)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def log_path(d: Daemon, container: Container) -> str:
+    """The json-file log."""
+    return str(d.containers.directory(container.id) / f"{container.id}-json.log")

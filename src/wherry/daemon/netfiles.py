@@ -1,0 +1,37 @@
+"""S2 and S4: the files of name resolution that each container gets: resolv.conf, hosts, hostname."""
+
+from __future__ import annotations
+
+from wherry.daemon import command
+from wherry.daemon.daemon import Daemon
+from wherry.model.container import Container
+from wherry.network import dns, hosts
+from wherry.network.endpoint import Endpoint
+from wherry.store import atomic
+
+
+def write_resolv_conf(d: Daemon, container: Container) -> None:
+    """S2: from the container's options, else the daemon's, else the host's file; a shared namespace shares its owner's file."""
+    if container.host.network_mode.startswith("container:"):
+        other = d.containers.get(container.host.network_mode.removeprefix("container:"))
+        for name in ("resolv.conf", "hosts", "hostname"):
+            source = d.containers.directory(other.id) / name
+            atomic.write(d.containers.directory(container.id) / name, source.read_bytes() if source.exists() else b"", 0o644, sync=False)
+        return
+    host, options = container.host, d.options
+    content = dns.resolv_conf(dns.host_resolv_conf(), servers=host.dns or options.dns, search=host.dns_search or options.dns_search,
+                              options=host.dns_options or options.dns_options, keep_loopback=host.network_mode == "host")
+    atomic.write(d.containers.directory(container.id) / "resolv.conf", content, 0o644, sync=False)
+
+
+def write_hosts(d: Daemon, container: Container, endpoint: Endpoint | None) -> None:
+    """S4: own address, --add-host; and the host name."""
+    if container.host.network_mode.startswith("container:"):
+        return
+    directory = d.containers.directory(container.id)
+    name = command.hostname_of(d, container)
+    address = endpoint.address if endpoint is not None else ""
+    gateway = str(d.bridge.address.ip)
+    content = hosts.hosts(name, container.config.domainname, address, container.host.extra_hosts or [], host_gateway=gateway)
+    atomic.write(directory / "hosts", content, 0o644, sync=False)
+    atomic.write(directory / "hostname", hosts.hostname(name), 0o644, sync=False)
