@@ -78,14 +78,14 @@ def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dic
         holdings.release(d, container.id)
         if again:
             _restart_later(d, container, lived)
-        elif container.host.auto_remove:
+        elif container.host.auto_remove and not container.kept:
             remove.remove_locked(d, container, volumes=True)
 
 
 def should_restart(container: Container) -> bool:
     """What the restart policy says about this end."""
     policy, state = container.host.restart_policy, container.state
-    if state.manually_stopped:
+    if state.manually_stopped or container.kept:
         return False
     if policy.name in ("always", "unless-stopped"):
         return True

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
-from wherry.cgroups import Cgroups, Group, Resources
+from wherry.cgroups import Cgroups, Group, Resources, enter
 from wherry.init import container_main, exec_main
 from wherry.init.syncpipe import Console, Failed, Ready, SyncPipe
 from wherry.linux import netlink, process
@@ -95,22 +95,18 @@ def start_container(command: Command, fds: list[int], stdio: Stdio, trees: Cgrou
     trace = current_trace() or Trace("monitor")
     with step("monitor: create cgroups"):
         group = trees.create(command.cgroup_path, Resources.from_json(command.resources)) if command.cgroup_path else None
-        if group is not None and command.namespaces.cgroup != "hostview":
+        if group is not None:
             view = group.mount_fds()
             mounts = [(name, len(fds) + i) for i, (name, _) in enumerate(view.mounts)]
             fds = [*fds, *(fd for _, fd in view.mounts)]
             command = command._replace(cgroup_mounts=mounts, cgroup_links=list(view.links), cgroup_version=2 if view.cgroup2 else 1)
     attempt = _Attempt(stdio, group, exec_dir, trace)
     try:
-        clone_fd = group.clone_fd() if group is not None else None
-        attempt.clone(command, fds, clone_fd, _namespace_flags(command), container_main)
+        attempt.clone(command, fds, group, _namespace_flags(command), container_main)
         if command.network.name:
             with step("monitor: network"):
                 _make_veth(command, attempt.pid)
         attempt.pipe.send_network(command.network)
-        if group is not None and clone_fd is None:
-            with step("monitor: move into cgroups"):
-                group.add(attempt.pid)
         with step("monitor: commit state.json"):
             ticks = process.start_time(attempt.pid)
             if gone():
@@ -135,11 +131,7 @@ def start_exec(command: Command, fds: list[int], stdio: Stdio, trees: Cgroups, e
         with step("monitor: join PID namespace"):
             if command.namespaces.pid != "host":
                 process.setns(fds[0], process.CLONE_NEWPID)
-        clone_fd = group.clone_fd() if group is not None else None
-        attempt.clone(command, fds, clone_fd, 0, exec_main)
-        if group is not None and clone_fd is None:
-            with step("monitor: move into cgroups"):
-                group.add(attempt.pid)
+        attempt.clone(command, fds, group, 0, exec_main)
         with step("monitor: commit state.json"):
             ticks = process.start_time(attempt.pid)
             if gone():
@@ -161,13 +153,18 @@ class _Attempt:
         with step("monitor: sync pipe"):
             self.pipe, self._theirs = SyncPipe.pair()
 
-    def clone(self, command: Command, fds: list[int], clone_fd: int | None, flags: int, main: Any) -> None:
-        with step("monitor: clone"):
-            self.pid, self.pidfd = process.clone3(flags, -1 if clone_fd is None else clone_fd)
-            if self.pid == 0:
-                _child(main, command, fds, self._theirs, self.stdio)
-        if clone_fd is not None:
-            os.close(clone_fd)
+    def clone(self, command: Command, fds: list[int], group: Group | None, flags: int, main: Any) -> None:
+        """Clones the init; it is in its cgroups before it does anything: by the clone itself (v2), or as its first act (v1, ADR 0030)."""
+        clone_fd = group.clone_fd() if group is not None else None
+        enter_fds = group.enter_fds() if group is not None and clone_fd is None else ()
+        try:
+            with step("monitor: clone"):
+                self.pid, self.pidfd = process.clone3(flags, -1 if clone_fd is None else clone_fd)
+                if self.pid == 0:
+                    _child(main, command, fds, self._theirs, self.stdio, enter_fds)
+        finally:
+            for fd in (*enter_fds, *(() if clone_fd is None else (clone_fd,))):
+                os.close(fd)
         self._theirs.close()
         self.stdio.close_theirs()
 
@@ -218,11 +215,13 @@ class _Attempt:
         return f"{where}: {reason}"
 
 
-def _child(main: Any, command: Command, fds: list[int], theirs: SyncPipe, stdio: Stdio) -> NoReturn:
-    """In the new process: only its own descriptors, its streams on 0, 1, 2, and on into the init."""
+def _child(main: Any, command: Command, fds: list[int], theirs: SyncPipe, stdio: Stdio, enter_fds: tuple[int, ...]) -> NoReturn:
+    """In the new process: its cgroups, only its own descriptors, its streams on 0, 1, 2, and on into the init."""
     try:
         set_process("init")
         use_trace(Trace("init"))
+        with step("init: enter cgroups"):
+            enter(enter_fds)
         for number, fd in enumerate(stdio.theirs):
             os.dup2(fd, number, inheritable=True)
         keep_only([*fds, theirs.fileno()])

@@ -1,0 +1,35 @@
+"""`pause` and `unpause`: the freezer."""
+
+from __future__ import annotations
+
+from wherry.daemon.command import cgroup_path
+from wherry.daemon.daemon import Daemon
+from wherry.model.errors import Conflict, Internal
+
+
+def pause(d: Daemon, ref: str) -> None:
+    """Returns when every process stands still. Conflict where it does not run or is paused already."""
+    container = d.containers.get(ref)
+    with container.lock:
+        if container.state.paused:
+            raise Conflict(f"Container {ref} is already paused")
+        if container.state.status != "running":
+            raise Conflict(f"Container {ref} is not running")
+        d.cgroups.open(cgroup_path(container)).freeze()
+        container.state.status = "paused"
+        d.containers.save_state(container)
+        d.event(container, "pause")
+    container.notify()
+
+
+def unpause(d: Daemon, ref: str) -> None:
+    """Internal (as Docker answers 500) where it is not paused."""
+    container = d.containers.get(ref)
+    with container.lock:
+        if not container.state.paused:
+            raise Internal(f"Container {ref} is not paused")
+        d.cgroups.open(cgroup_path(container)).thaw()
+        container.state.status = "running"
+        d.containers.save_state(container)
+        d.event(container, "unpause")
+    container.notify()

@@ -1,0 +1,65 @@
+"""`rm`: the container and what was made for it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+
+from wherry.daemon import ends, stop
+from wherry.daemon.daemon import Daemon
+from wherry.model.container import Container
+from wherry.model.errors import Conflict, Unimplemented
+
+
+def remove(d: Daemon, ref: str, *, force: bool, volumes: bool, link: bool) -> None:
+    """Conflict where it runs and `force` is not given. Anonymous volumes go with `volumes`."""
+    if link:
+        raise Unimplemented("removing a link (rm --link) is not built yet")
+    container = d.containers.get(ref)
+    with container.lock:
+        if container.removed:
+            raise Conflict(f"removal of container {container.name} is already in progress")
+        if container.state.running and not force:
+            state = "paused" if container.state.paused else "running"
+            raise Conflict(f"cannot remove container \"/{container.name}\": container is {state}: stop the container before removing or force remove")
+        container.kept = True
+    if container.state.running:
+        stop.end(d, container, -1, signal.SIGKILL)
+    with container.lock:
+        if container.removed:
+            return
+        ends.cancel_restart(container)
+        remove_locked(d, container, volumes=volumes)
+
+
+def remove_locked(d: Daemon, container: Container, *, volumes: bool) -> None:
+    """The removal itself, under the container's lock: first the rows, then what they named; a crash in between leaves rubbish, which goes at the
+    next start from the journal."""
+    if container.monitor is not None:  # attached to, never started
+        container.monitor.close()
+        container.monitor = None
+    container.state.status = "removing"
+    with d.db.transaction() as cursor:
+        d.journal.intend(container.id, "layer", layer=container.id)
+        d.containers.remove(container, cursor)
+        anonymous = [p.name for p in container.record.mounts if p.type == "volume" and p.anonymous] if volumes else []
+        gone = d.volumes.release(container.id, anonymous)
+    d.containers.unpublish(container)
+    container.removed = True
+    d.event(container, "destroy")
+    for name in gone:
+        d.events.publish("volume", "destroy", name, {"driver": "local"})
+    for exec_id in container.execs:
+        d.execs.pop(exec_id, None)
+    container.notify()
+    d.submit(erase, d, container.id)
+
+
+def erase(d: Daemon, identifier: str) -> None:
+    """What is left of a removed container on disk: nobody waits for it."""
+    d.driver.remove(identifier)
+    shutil.rmtree(d.containers.directory(identifier), ignore_errors=True)
+    d.launcher.forget(identifier)
+    d.journal.clear(identifier, "layer")
+
+
