@@ -49,7 +49,7 @@ def build(d: Daemon, container: Container, rootfs: int, points: list[tuple[Mount
         env=environment.environment(config.env or [], hostname, tty=config.tty),
         cwd=config.working_dir or "/", user=config.user, group_add=host.group_add or (), tty=config.tty, console_size=list(host.console_size),
         stdin=config.open_stdin, capabilities=Capabilities(capabilities, capabilities, capabilities), no_new_privileges=no_new,
-        seccomp=default_seccomp, rlimits=_rlimits(d, host), oom_score_adj=host.oom_score_adj, init=uses_init(d, host),
+        seccomp=default_seccomp, rlimits=rlimits_of(d, host), oom_score_adj=host.oom_score_adj, init=uses_init(d, host),
     )
     masked, readonly = _paths(host)
     return Command(
@@ -103,7 +103,7 @@ def _security(d: Daemon, host: HostConfig) -> tuple[str, bool]:
     return d.seccomp.program(options.seccomp or None, capabilities).hex(), options.no_new_privileges
 
 
-def _rlimits(d: Daemon, host: HostConfig) -> list[Rlimit]:
+def rlimits_of(d: Daemon, host: HostConfig) -> list[Rlimit]:
     asked = {u.name: u for u in host.ulimits or []}
     found = [rlimits.rlimit(u.name, u.soft, u.hard, asked=True) for u in asked.values()]
     found += [rlimits.rlimit(name, soft, hard, asked=False) for name, (soft, hard) in d.options.default_ulimits.items() if name not in asked]

@@ -262,3 +262,19 @@ class EndpointSettings(Plain, frozen=True, rename=_pascal, kw_only=True):
 
 class NetworkingConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
     endpoints_config: dict[str, EndpointSettings | None] | None = None
+
+
+class ExecConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
+    """The body of POST /containers/{id}/exec."""
+
+    user: str = ""
+    privileged: bool = False
+    tty: bool = False
+    console_size: tuple[int, int] | None = None
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    detach_keys: str = ""
+    env: list[str] | None = None
+    working_dir: str = ""
+    cmd: list[str] | None = None
