@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from wherry.cgroups import Cgroups, Group, Resources, enter
-from wherry.init import container_main, exec_main
+from wherry.init.container import container_main
+from wherry.init.exec import exec_main
 from wherry.init.syncpipe import Console, Failed, Ready, SyncPipe
 from wherry.linux import netlink, process
 from wherry.model.command import Command
