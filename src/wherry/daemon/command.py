@@ -8,6 +8,7 @@ from typing import Any
 from wherry.cgroups import Resources
 from wherry.daemon import environment, rlimits, verify, volumes
 from wherry.daemon.daemon import Daemon
+from wherry.execdriver.seccomp import compile_profile
 from wherry.init import defaults
 from wherry.linux import capability, mount
 from wherry.model.command import Capabilities, Command, Device, Mount, Namespaces, Network, Process, Rlimit
@@ -100,7 +101,12 @@ def _security(d: Daemon, host: HostConfig) -> tuple[str, bool]:
     if host.privileged or options.seccomp == "unconfined":
         return "", options.no_new_privileges
     capabilities = capability.resolve(host.cap_add or (), host.cap_drop or (), host.privileged)
-    return d.seccomp.program(options.seccomp or None, capabilities).hex(), options.no_new_privileges
+    return seccomp_of(d, options.seccomp, capabilities), options.no_new_privileges
+
+
+def seccomp_of(d: Daemon, profile: str, capabilities: int) -> str:
+    """The BPF program of a profile ("": the default one) for these capabilities, in hexadecimal; compiled once, then cached."""
+    return compile_profile(profile.encode() or None, capabilities, d.options.data_root / "seccomp").hex()
 
 
 def rlimits_of(d: Daemon, host: HostConfig) -> list[Rlimit]:

@@ -14,7 +14,6 @@ from wherry.daemon.containers import Containers
 from wherry.daemon.events import EventBus
 from wherry.daemon.options import Options
 from wherry.execdriver.client import Hub, Launcher
-from wherry.execdriver.seccomp import ProfileCache
 from wherry.graphdriver import open_driver
 from wherry.image.store import ImageStore
 from wherry.model.container import Container
@@ -47,7 +46,6 @@ class Daemon:
         self.cgroups = cgroups.detect()
         self.bridge = Bridge(self.db, BridgeOptions(name=options.bridge, bip=options.bip, ip_forward=options.ip_forward,
                                                     iptables=options.iptables, icc=options.icc, mtu=options.mtu))
-        self.seccomp = ProfileCache(root / "seccomp")
         self.execs: dict[str, Any] = {}
         self.traces: OrderedDict[str, list[Span]] = OrderedDict()
         self.traces_lock = threading.Lock()

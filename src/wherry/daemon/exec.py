@@ -139,7 +139,7 @@ def _command(d: Daemon, one: Exec, console_size: tuple[int, int] | None) -> Comm
     capabilities = capability.resolve(host.cap_add or (), host.cap_drop or (), privileged)
     options = verify.security_options(host)
     unconfined = privileged or options.seccomp == "unconfined"
-    seccomp = "" if unconfined else d.seccomp.program(options.seccomp or None, capabilities).hex()
+    seccomp = "" if unconfined else command.seccomp_of(d, options.seccomp, capabilities)
     env = environment.environment([*(config.env or []), *(asked.env or [])], command.hostname_of(d, container), tty=asked.tty)
     process = Process(
         argv=asked.cmd or [], env=env, cwd=asked.working_dir or config.working_dir or "/", user=asked.user or config.user,

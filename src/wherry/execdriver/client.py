@@ -7,7 +7,6 @@ import os
 import select
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -136,7 +135,7 @@ class Launcher:
         self._native = exec_root / "execdriver/native"
         self._native.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
         self._control: socket.socket | None = None
         self._closing = False
         self.on_proxy_died: Callable[[], None] = lambda: None
@@ -147,11 +146,13 @@ class Launcher:
         """Starts the process and waits for its `ready`: never on the way of a request, but after its death."""
         ours, theirs = messages.pair()
         with theirs:
-            argv = [sys.executable, "-P", "-m", "wherry.execdriver.launcher", str(theirs.fileno()), str(self._root)]
-            self._process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+            argv = [sys.executable, "-P", "-m", "wherry.execdriver.launcher", "3", str(self._root)]
+            # The copy at 3 is the only descriptor that the new process inherits.
+            actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)]
+            self._pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
         received = messages.receive(ours)
         if received is None:
-            raise Internal(f"the launcher process ended at its start (exit code {self._process.wait()}); its error is in the daemon's log above")
+            raise Internal(f"the launcher process ended at its start (exit code {self._wait()}); its error is in the daemon's log above")
         self._control = ours
         self._hub.watch(ours.fileno(), lambda: self._hear(ours))
 
@@ -161,8 +162,7 @@ class Launcher:
             with self._lock:
                 if self._closing or control is not self._control:
                     return False
-                assert self._process is not None
-                self._log(f"the launcher process died (exit code {self._process.wait()}); starting another")
+                self._log(f"the launcher process died (exit code {self._wait()}); starting another")
                 control.close()
                 self._spawn()
             self.on_proxy_died()
@@ -173,8 +173,10 @@ class Launcher:
 
     def pid(self) -> int:
         """The PID of the launcher process."""
-        assert self._process is not None
-        return self._process.pid
+        return self._pid
+
+    def _wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
     def exec_dir(self, container: str, exec_id: str = "") -> Path:
         """execdriver/native/{ID}, or the directory of one of its execs."""
@@ -206,7 +208,8 @@ class Launcher:
         for attempt in (1, 2):
             with self._lock:
                 control = self._control
-            assert control is not None
+            if control is None:
+                raise Unavailable("the daemon is shutting down")
             try:
                 messages.send(control, message, fds)
                 return
@@ -217,9 +220,8 @@ class Launcher:
 
     def _revive(self, dead: socket.socket) -> None:
         with self._lock:
-            if self._control is dead:
-                assert self._process is not None
-                self._process.wait()
+            if self._control is dead and not self._closing:
+                self._wait()
                 self._spawn()
 
     def reconnect(self, container: str, exec_id: str = "") -> Monitor | None:
@@ -248,7 +250,8 @@ class Launcher:
         with self._lock:
             self._closing = True
             if self._control is not None:
-                self._control.shutdown(socket.SHUT_RDWR)
+                self._control.close()
+                self._control = None
 
 
 class RunFiles:
