@@ -106,10 +106,11 @@ def run(driver: tuple[Launcher, Hub], root: Path, tmp_path: Path, request: pytes
 
 def read_all(client: socket.socket) -> bytes:
     client.settimeout(20)
-    data = b""
-    while piece := client.recv(1 << 16):
-        data += piece
-    return data
+    data = bytearray()
+    with client:
+        while piece := client.recv(1 << 16):
+            data += piece
+    return bytes(data)
 
 
 def frames(data: bytes) -> list[tuple[int, bytes]]:

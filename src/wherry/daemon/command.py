@@ -8,7 +8,6 @@ from typing import Any
 from wherry.cgroups import Resources
 from wherry.daemon import environment, rlimits, verify, volumes
 from wherry.daemon.daemon import Daemon
-from wherry.execdriver.seccomp import compile_profile
 from wherry.init import defaults
 from wherry.linux import capability, mount
 from wherry.model.command import Capabilities, Command, Device, Mount, Namespaces, Network, Process, Rlimit
@@ -106,7 +105,7 @@ def _security(d: Daemon, host: HostConfig) -> tuple[str, bool]:
 
 def seccomp_of(d: Daemon, profile: str, capabilities: int) -> str:
     """The BPF program of a profile ("": the default one) for these capabilities, in hexadecimal; compiled once, then cached."""
-    return compile_profile(profile.encode() or None, capabilities, d.options.data_root / "seccomp").hex()
+    return d.seccomp.program(profile or None, capabilities).hex()
 
 
 def rlimits_of(d: Daemon, host: HostConfig) -> list[Rlimit]:

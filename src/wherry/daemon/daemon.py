@@ -14,11 +14,14 @@ from wherry.daemon.containers import Containers
 from wherry.daemon.events import EventBus
 from wherry.daemon.options import Options
 from wherry.execdriver.client import Hub, Launcher
+from wherry.execdriver.seccomp import ProfileCache
 from wherry.graphdriver import open_driver
 from wherry.image.store import ImageStore
 from wherry.model.container import Container
 from wherry.model.steps import Span
 from wherry.network.bridge import Bridge, BridgeOptions
+from wherry.network.proxy import listen
+from wherry.network.proxyclient import ProxyClient
 from wherry.store.db import Database
 from wherry.store.journal import Journal
 from wherry.volume.store import VolumeStore
@@ -44,8 +47,7 @@ class Daemon:
         self.containers = Containers(root / "containers", self.db)
         self.volumes = VolumeStore(root / "volumes", self.db)
         self.cgroups = cgroups.detect()
-        self.bridge = Bridge(self.db, BridgeOptions(name=options.bridge, bip=options.bip, ip_forward=options.ip_forward,
-                                                    iptables=options.iptables, icc=options.icc, mtu=options.mtu))
+        self.seccomp = ProfileCache(root / "seccomp")
         self.execs: dict[str, Any] = {}
         self.traces: OrderedDict[str, list[Span]] = OrderedDict()
         self.traces_lock = threading.Lock()
@@ -54,11 +56,19 @@ class Daemon:
         self.workers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="worker")
         self.hub = Hub()
         self.launcher = Launcher(exec_root, self.hub, log.warning)
+        self.proxy = ProxyClient(str(exec_root / "proxy.sock"), self._start_proxy)
+        self.bridge = Bridge(self.db, BridgeOptions(name=options.bridge, bip=options.bip, ip_forward=options.ip_forward,
+                                                    iptables=options.iptables, icc=options.icc, mtu=options.mtu), self.proxy)
 
     @property
     def mounts(self) -> Any:
         """Where merged root file systems are mounted: <graph driver root>/mnt."""
         return self.options.data_root / self.driver.name / "mnt"
+
+    def _start_proxy(self) -> None:
+        """Asked for by the client of the proxy where none listens."""
+        with listen(str(self.options.exec_root / "proxy.sock")) as control:
+            self.launcher.fork_proxy(control, self.options.exec_root / "proxy.facts")
 
     def event(self, container: Container, action: str, **attributes: str) -> None:
         """Tells the event bus what happened to a container."""
@@ -88,8 +98,9 @@ class Daemon:
     def close(self) -> None:
         """Lets go of everything; what runs goes on."""
         self.closing = True
-        self.launcher.close()
         self.hub.close()
+        self.launcher.close()
+        self.bridge.close()
         self.workers.shutdown(wait=True)
         self.cgroups.close()
         self.db.close()

@@ -11,6 +11,8 @@ from typing import Any
 
 from wherry.daemon import holdings, remove, start
 from wherry.daemon.daemon import Daemon, log
+from wherry.daemon.endpoints import network_id
+from wherry.daemon.info import engine_id
 from wherry.execdriver.client import Monitor, RunFiles, open_init
 from wherry.linux.inotify import wait_for_file
 from wherry.model.container import Container
@@ -73,7 +75,7 @@ def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dic
             d.containers.save_state(container)
         d.event(container, "die", exitCode=str(state.exit_code), execDuration=str(lived // 1_000_000_000))
         if container.host.network_mode == "bridge":
-            d.events.publish("network", "disconnect", d.bridge.network_id, {"container": container.id, "name": "bridge", "type": "bridge"})
+            d.events.publish("network", "disconnect", network_id(engine_id(d.options.data_root), "bridge"), {"container": container.id, "name": "bridge", "type": "bridge"})
         container.notify()
         holdings.release(d, container.id)
         if again:

@@ -9,7 +9,6 @@ from time import time_ns
 
 from wherry.daemon import ends, exec as execs, holdings, remove, start
 from wherry.daemon.daemon import Daemon, log
-from wherry.daemon.proxy import serve_ports
 from wherry.execdriver.client import RunFiles, open_init
 from wherry.model.container import Container
 from wherry.model.errors import NotFound, WherryError
@@ -27,7 +26,6 @@ def reconcile(d: Daemon) -> None:
     d.bridge.up()
     d.bridge.reconcile(live)
     d.volumes.reconcile({c.id for c in d.containers.all()}, live)
-    serve_ports(d, live)
     for container in d.containers.all():
         with container.lock:
             _after_restart(d, container)
@@ -79,7 +77,8 @@ def _adopt(d: Daemon, container: Container, run: dict[str, int]) -> None:
         state.started_at = time_ns()
     state.pid, state.start_ticks, state.error = run["pid"], run["ticks"], ""
     container.pidfd = open_init(state.pid, state.start_ticks)
-    container.endpoint = d.bridge.endpoint(container.id)
+    if container.host.network_mode == "bridge" and not container.config.network_disabled:
+        container.endpoint = d.bridge.allocate(container.id)
     container.ports = d.bridge.published(container.id)
     d.containers.save_state(container)
 
