@@ -8,7 +8,7 @@ from time import time_ns
 from wherry.daemon import names, runconfig, verify, volumes
 from wherry.daemon.daemon import Daemon
 from wherry.graphdriver import MAX_LAYERS, initlayer
-from wherry.image.store import Image
+from wherry.image.config import Image
 from wherry.model.config import Config, HostConfig, NetworkingConfig
 from wherry.model.container import Container, Record
 from wherry.model.errors import InvalidArgument

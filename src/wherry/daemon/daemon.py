@@ -11,7 +11,9 @@ from typing import Any
 
 from wherry import cgroups
 from wherry.daemon.containers import Containers
+from wherry.daemon.endpoints import network_id
 from wherry.daemon.events import EventBus
+from wherry.daemon.identity import engine_id
 from wherry.daemon.options import Options
 from wherry.execdriver.client import Hub, Launcher
 from wherry.execdriver.seccomp import ProfileCache
@@ -75,6 +77,11 @@ class Daemon:
         labels = container.config.labels or {}
         self.events.publish("container", action, container.id,
                             {**labels, "image": container.record.image_ref, "name": container.name, **attributes})
+
+    def network_event(self, container: Container, action: str) -> None:
+        """Tells the event bus that a container came to, or left, the default bridge."""
+        self.events.publish("network", action, network_id(engine_id(self.options.data_root), "bridge"),
+                            {"container": container.id, "name": "bridge", "type": "bridge"})
 
     def remember(self, container: Container, spans: list[Span]) -> None:
         """Keeps the steps of a start for a while."""

@@ -6,15 +6,13 @@ Law: exited -> (restarting -> running)* by policy and back-off, unless it was st
 from __future__ import annotations
 
 import threading
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Any
 
 from wherry.daemon import holdings, remove, start
 from wherry.daemon.daemon import Daemon, log
-from wherry.daemon.endpoints import network_id
-from wherry.daemon.info import engine_id
 from wherry.execdriver.client import Monitor, RunFiles, open_init
-from wherry.linux.inotify import wait_for_file
+from wherry.linux.inotify import Inotify
 from wherry.model.container import Container
 from wherry.model.errors import StartFailed, WherryError
 
@@ -51,7 +49,11 @@ def end_without_monitor(directory: Any, pid: int, ticks: int) -> dict[str, Any]:
     pidfd = open_init(pid, ticks)
     if pidfd is not None:
         holdings.kill_and_wait(pidfd, EXIT_SECONDS)
-    wait_for_file(directory, "exit.json", EXIT_SECONDS)
+    deadline = monotonic() + EXIT_SECONDS
+    with Inotify() as changes:
+        changes.watch(str(directory))
+        while files.exit() is None and (left := deadline - monotonic()) > 0:
+            changes.wait(timeout=left)
     return files.exit() or {"code": 137, "at": time_ns(), "oom": False, "error": "the container's monitor process died, so the container was ended"}
 
 
@@ -75,7 +77,7 @@ def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dic
             d.containers.save_state(container)
         d.event(container, "die", exitCode=str(state.exit_code), execDuration=str(lived // 1_000_000_000))
         if container.host.network_mode == "bridge":
-            d.events.publish("network", "disconnect", network_id(engine_id(d.options.data_root), "bridge"), {"container": container.id, "name": "bridge", "type": "bridge"})
+            d.network_event(container, "disconnect")
         container.notify()
         holdings.release(d, container.id)
         if again:

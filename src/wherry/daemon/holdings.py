@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Callable
 
 from wherry.daemon.daemon import Daemon, log
 from wherry.linux import mount
 from wherry.model.container import Container
+from wherry.model.errors import WherryError
 
 CGROUP_SECONDS = 5.0  # how long dying processes may keep a group
 
@@ -45,17 +47,18 @@ def unmount_root(d: Daemon, identifier: str) -> None:
 def release(d: Daemon, identifier: str) -> None:
     """Gives back everything that the container holds: all steps are tried, and what failed stays in the journal for the next start."""
     failed = []
-    for what, undo in (
+    undo: list[tuple[str, Callable[[], object]]] = [
         ("published ports", lambda: d.bridge.unpublish(identifier)),
         ("address", lambda: d.bridge.release(identifier)),
         ("root mount", lambda: unmount_root(d, identifier)),
         ("volumes", lambda: d.volumes.unmount_all(identifier)),
         ("cgroup", lambda: _remove_cgroup(d, identifier)),
         ("exec directory", lambda: d.launcher.forget(identifier)),
-    ):
+    ]
+    for what, give_back in undo:
         try:
-            undo()
-        except OSError as error:
+            give_back()
+        except (OSError, WherryError) as error:
             failed.append(f"{what}: {error}")
     if failed:
         log.error("container %s: could not be cleaned up wholly (tried again at the next start): %s", identifier[:12], "; ".join(failed))

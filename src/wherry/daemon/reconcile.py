@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from time import time_ns
 
-from wherry.daemon import ends, exec as execs, holdings, remove, start
+from wherry.daemon import ends, holdings, remove, start
+from wherry.daemon import exec as execs
 from wherry.daemon.daemon import Daemon, log
 from wherry.execdriver.client import RunFiles, open_init
 from wherry.model.container import Container

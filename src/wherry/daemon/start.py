@@ -8,8 +8,6 @@ from time import time_ns
 
 from wherry.daemon import command, ends, holdings, netfiles, ports, verify, volumes
 from wherry.daemon.daemon import Daemon
-from wherry.daemon.endpoints import network_id
-from wherry.daemon.info import engine_id
 from wherry.execdriver.client import Monitor, open_init
 from wherry.model.command import to_json
 from wherry.model.container import Container
@@ -114,7 +112,7 @@ def _running(d: Daemon, container: Container, monitor: Monitor, pid: int, ticks:
     container.pidfd = open_init(pid, ticks)
     d.containers.save_state(container)
     if container.endpoint is not None:
-        d.events.publish("network", "connect", network_id(engine_id(d.options.data_root), "bridge"), {"container": container.id, "name": "bridge", "type": "bridge"})
+        d.network_event(container, "connect")
     d.event(container, "start")
     d.hub.add(monitor)
     container.notify()

@@ -1,5 +1,8 @@
+import os
+import stat
 from typing import Any
-import os, stat
+
+
 def plan(d: Any, i: str, c: Any, h: Any) -> list[Any]: return []
 def open_sources(d: Any, c: Any, s: Any) -> list[Any]: return []
 def is_device(p: str) -> bool:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from wherry.cgroups import Cgroups, OomWatch
 from wherry.execdriver import messages, native
 from wherry.execdriver.jsonlog import JsonLog
-from wherry.execdriver.streams import Client, Streams, StreamName
+from wherry.execdriver.streams import Client, StreamName, Streams
 from wherry.linux import process
 from wherry.model.command import Command, from_json
 from wherry.model.steps import Trace, set_process, step, use_trace

@@ -110,8 +110,8 @@ class Command(NamedTuple):
     """Everything about one run of a container. `seccomp` of the process is a BPF program in hexadecimal, empty for none.
 
     `rootfs` is the descriptor index of the detached root mount; `cgroup_mounts` names each v1 hierarchy's directory and descriptor index
-    (empty on v2), `cgroup_links` (name, target) the links beside them; `cgroup_version` 1 or 2 (0: none); `cgroup_readonly`; `cgroup_path` relative to each hierarchy's root; `resources` is
-    `cgroups.Resources` as plain JSON. `set_home`: HOME is to be set from the image's passwd."""
+    (empty on v2), `cgroup_links` (name, target) the links beside them; `cgroup_version` 1 or 2 (0: none);
+    `cgroup_path` is relative to each hierarchy's root; `resources` is `cgroups.Resources` as plain JSON."""
 
     id: str
     process: Process
