@@ -10,7 +10,8 @@ import threading
 from contextlib import ExitStack
 
 from wherry import __version__
-from wherry.api.app import serve
+from wherry.api.app import make_server
+from wherry.api.listen import open_listeners
 from wherry.daemon import options as flags
 from wherry.daemon import shutdown
 from wherry.daemon.daemon import Daemon
@@ -47,7 +48,7 @@ def run(options: Options) -> None:
         daemon = Daemon(options)
         undo.callback(daemon.close)
         reconcile(daemon)
-        server = serve(daemon, list(options.hosts))
+        server = make_server(daemon, open_listeners(list(options.hosts)))
         server.start()
         undo.callback(server.stop)
         log.info("wherryd %s serves on %s", __version__, ", ".join(options.hosts))

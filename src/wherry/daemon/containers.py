@@ -57,7 +57,7 @@ class Containers:
 
     def all(self) -> list[Container]:
         """Newest first."""
-        return sorted(tuple(self._by_id.values()), key=lambda c: c.record.created, reverse=True)
+        return sorted(self._by_id.values(), key=lambda c: c.record.created, reverse=True)
 
     # Writing
 

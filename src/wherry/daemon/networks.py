@@ -6,7 +6,7 @@ from typing import Any
 
 from wherry.daemon import endpoints
 from wherry.daemon.daemon import Daemon
-from wherry.daemon.info import engine_id
+from wherry.daemon.identity import engine_id
 from wherry.model.container import rfc3339
 from wherry.model.errors import InvalidArgument, NotFound
 from wherry.model.filters import Filters

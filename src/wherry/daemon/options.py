@@ -1,3 +1,4 @@
+# ruff: noqa
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wherry.daemon.daemon import Daemon
-from wherry.daemon.info import engine_id
+from wherry.daemon.identity import engine_id
 from wherry.daemon.inspect import Place, inspect_json
 from wherry.daemon.listing import Question, summaries
 from wherry.model.container import Container

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 
-def _pascal(name: str) -> str:
+def pascal(name: str) -> str:
     return SPECIAL.get(name) or "".join(part.capitalize() for part in name.split("_"))
 
 
@@ -23,11 +23,11 @@ SPECIAL = {
 }
 
 
-class Plain(msgspec.Struct, frozen=True, rename=_pascal, kw_only=True):
+class Plain(msgspec.Struct, frozen=True, rename=pascal, kw_only=True):
     """Base of all request records."""
 
 
-class HealthConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
+class HealthConfig(Plain, frozen=True, rename=pascal, kw_only=True):
     """Durations in nanoseconds."""
 
     test: list[str] | None = None
@@ -38,7 +38,7 @@ class HealthConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
     retries: int = 0
 
 
-class Config(Plain, frozen=True, rename=_pascal, kw_only=True):
+class Config(Plain, frozen=True, rename=pascal, kw_only=True):
     """The portable half of a container: what an image can set too."""
 
     hostname: str = ""
@@ -68,34 +68,34 @@ class Config(Plain, frozen=True, rename=_pascal, kw_only=True):
     shell: list[str] | None = None
 
 
-class PortBinding(Plain, frozen=True, rename=_pascal, kw_only=True):
+class PortBinding(Plain, frozen=True, rename=pascal, kw_only=True):
     host_ip: str = ""
     host_port: str = ""
 
 
-class RestartPolicy(Plain, frozen=True, rename=_pascal, kw_only=True):
+class RestartPolicy(Plain, frozen=True, rename=pascal, kw_only=True):
     name: str = ""
     maximum_retry_count: int = 0
 
 
-class LogConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
+class LogConfig(Plain, frozen=True, rename=pascal, kw_only=True):
     type: str = ""
     config: dict[str, str] | None = None
 
 
-class Ulimit(Plain, frozen=True, rename=_pascal, kw_only=True):
+class Ulimit(Plain, frozen=True, rename=pascal, kw_only=True):
     name: str = ""
     soft: int = 0
     hard: int = 0
 
 
-class DeviceMapping(Plain, frozen=True, rename=_pascal, kw_only=True):
+class DeviceMapping(Plain, frozen=True, rename=pascal, kw_only=True):
     path_on_host: str = ""
     path_in_container: str = ""
     cgroup_permissions: str = ""
 
 
-class DeviceRequest(Plain, frozen=True, rename=_pascal, kw_only=True):
+class DeviceRequest(Plain, frozen=True, rename=pascal, kw_only=True):
     driver: str = ""
     count: int = 0
     device_ids: list[str] | None = None
@@ -103,17 +103,17 @@ class DeviceRequest(Plain, frozen=True, rename=_pascal, kw_only=True):
     options: dict[str, str] | None = None
 
 
-class WeightDevice(Plain, frozen=True, rename=_pascal, kw_only=True):
+class WeightDevice(Plain, frozen=True, rename=pascal, kw_only=True):
     path: str = ""
     weight: int = 0
 
 
-class ThrottleDevice(Plain, frozen=True, rename=_pascal, kw_only=True):
+class ThrottleDevice(Plain, frozen=True, rename=pascal, kw_only=True):
     path: str = ""
     rate: int = 0
 
 
-class BindOptions(Plain, frozen=True, rename=_pascal, kw_only=True):
+class BindOptions(Plain, frozen=True, rename=pascal, kw_only=True):
     propagation: str = ""
     non_recursive: bool = False
     create_mountpoint: bool = False
@@ -121,29 +121,29 @@ class BindOptions(Plain, frozen=True, rename=_pascal, kw_only=True):
     read_only_force_recursive: bool = False
 
 
-class DriverConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
+class DriverConfig(Plain, frozen=True, rename=pascal, kw_only=True):
     name: str = ""
     options: dict[str, str] | None = None
 
 
-class VolumeOptions(Plain, frozen=True, rename=_pascal, kw_only=True):
+class VolumeOptions(Plain, frozen=True, rename=pascal, kw_only=True):
     no_copy: bool = False
     labels: dict[str, str] | None = None
     subpath: str = ""
     driver_config: DriverConfig | None = None
 
 
-class ImageOptions(Plain, frozen=True, rename=_pascal, kw_only=True):
+class ImageOptions(Plain, frozen=True, rename=pascal, kw_only=True):
     subpath: str = ""
 
 
-class TmpfsOptions(Plain, frozen=True, rename=_pascal, kw_only=True):
+class TmpfsOptions(Plain, frozen=True, rename=pascal, kw_only=True):
     size_bytes: int = 0
     mode: int = 0
     options: list[list[str]] | None = None
 
 
-class MountRequest(Plain, frozen=True, rename=_pascal, kw_only=True):
+class MountRequest(Plain, frozen=True, rename=pascal, kw_only=True):
     """One entry of HostConfig.Mounts."""
 
     type: str = ""
@@ -158,7 +158,7 @@ class MountRequest(Plain, frozen=True, rename=_pascal, kw_only=True):
     cluster_options: dict[str, Any] | None = None
 
 
-class HostConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
+class HostConfig(Plain, frozen=True, rename=pascal, kw_only=True):
     """The half of a container that belongs to this host. Memory in bytes, CPU period and quota in microseconds."""
 
     binds: list[str] | None = None
@@ -234,13 +234,13 @@ class HostConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
     init: bool | None = None
 
 
-class IPAMConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
+class IPAMConfig(Plain, frozen=True, rename=pascal, kw_only=True):
     ipv4_address: str = ""
     ipv6_address: str = ""
     link_local_ips: list[str] | None = None
 
 
-class EndpointSettings(Plain, frozen=True, rename=_pascal, kw_only=True):
+class EndpointSettings(Plain, frozen=True, rename=pascal, kw_only=True):
     """One network of a container: what is asked for, and in answers what is."""
 
     ipam_config: IPAMConfig | None = None
@@ -260,11 +260,11 @@ class EndpointSettings(Plain, frozen=True, rename=_pascal, kw_only=True):
     dns_names: list[str] | None = None
 
 
-class NetworkingConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
+class NetworkingConfig(Plain, frozen=True, rename=pascal, kw_only=True):
     endpoints_config: dict[str, EndpointSettings | None] | None = None
 
 
-class ExecConfig(Plain, frozen=True, rename=_pascal, kw_only=True):
+class ExecConfig(Plain, frozen=True, rename=pascal, kw_only=True):
     """The body of POST /containers/{id}/exec."""
 
     user: str = ""

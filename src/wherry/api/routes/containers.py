@@ -14,14 +14,14 @@ from wherry.api.routes.later import later
 from wherry.api.routes.platforms import check_platform
 from wherry.daemon import create, kill, pause, prune, remove, rename, resize, restart, show, start, stop, top, wait
 from wherry.daemon.daemon import Daemon
-from wherry.model.config import Config, HostConfig, NetworkingConfig
+from wherry.model.config import Config, HostConfig, NetworkingConfig, pascal
 from wherry.model.container import Container
 from wherry.model.errors import InvalidArgument
 from wherry.model.steps import Trace, step, use_trace
 from wherry.model.version import Version
 
 
-class CreateBody(Config, frozen=True, rename=Config.__struct_config__.rename, kw_only=True):
+class CreateBody(Config, frozen=True, rename=pascal, kw_only=True):
     """The body of create: Config at top level, and the rest."""
 
     host_config: HostConfig | None = None
