@@ -41,7 +41,7 @@ class MountPoint(msgspec.Struct, frozen=True, rename="pascal", kw_only=True):
     recursive: bool = True
     readonly_recursive: str = "try"  # try | no | force
     tmpfs_options: str = ""
-    from_mounts: bool = False  # asked by --mount, not by -v
+    create_source: bool = False  # a missing bind source is made as a directory (-v, CreateMountpoint)
 
 
 class State(msgspec.Struct, rename="pascal", kw_only=True):
