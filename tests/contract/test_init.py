@@ -14,11 +14,12 @@ import pytest
 
 from wherry.execdriver import seccomp
 from wherry.init import container_main, exec_main
+from wherry.init.defaults import default_mounts
 from wherry.init.syncpipe import Ready, SyncPipe
 from wherry.linux import capability
 from wherry.linux import mount as mounts
 from wherry.linux import process as proc
-from wherry.model.command import Capabilities, Device, Mount, Network, Rlimit, to_json
+from wherry.model.command import Capabilities, Device, Mount, Namespaces, Network, Rlimit, to_json
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from inithelp import ISOLATED, Result, busybox_rootfs, plain_command, run_init, tree
@@ -248,7 +249,8 @@ def test_cgroup_v1_view(rootfs: Path, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "tasks").write_text(name)
     command = plain_command(["sh", "-c", "cd /sys/fs/cgroup; ls; cat cpu/tasks pids/tasks; touch a; touch pids/b"], cgroup_version=1,
-                            cgroup_mounts=[("cpu,cpuacct", 1), ("pids", 2)])  # fmt: skip
+                            cgroup_mounts=[("cpu,cpuacct", 1), ("pids", 2)],
+                            cgroup_links=[("cpu", "cpu,cpuacct"), ("cpuacct", "cpu,cpuacct")])  # fmt: skip
     result = run_init(command, [tree(rootfs), tree(tmp_path / "cpu,cpuacct"), tree(tmp_path / "pids")])
     assert result.out == "cpu\ncpu,cpuacct\ncpuacct\npids\ncpu,cpuacctpids"
     assert result.err.count("Read-only file system") == 2
@@ -416,3 +418,40 @@ def test_the_init_runs_alone_as_a_module(rootfs: Path, tmp_path: Path) -> None:
     monitor.close()
     os.close(root)
     os.close(pidfd)
+
+
+def test_namespaces_of_others_are_joined_and_the_hosts_are_left_alone(rootfs: Path, running: int) -> None:
+    pid = int(next(line.split()[1] for line in Path(f"/proc/self/fdinfo/{running}").read_text().splitlines() if line.startswith("Pid:")))
+    fds = [tree(rootfs), os.open(f"/proc/{pid}/ns/net", os.O_RDONLY), os.open(f"/proc/{pid}/ns/ipc", os.O_RDONLY)]
+    wanted = {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in ("net", "ipc")} | {"uts": os.readlink("/proc/self/ns/uts")}
+    command = plain_command(["sh", "-c", "for n in net ipc uts; do echo $n $(readlink /proc/self/ns/$n); done; hostname"],
+                            namespaces=Namespaces(net="fd:1", ipc="fd:2", uts="host"), hostname="ignored")  # fmt: skip
+    result = run_init(command, fds, flags=proc.CLONE_NEWNS | proc.CLONE_NEWPID)
+    lines = result.out.split()
+    assert dict(zip(lines[:6:2], lines[1:6:2], strict=True)) == wanted, result
+    assert lines[6] == os.uname().nodename
+
+
+def test_host_pid_namespace_and_a_private_cgroup_namespace(rootfs: Path) -> None:
+    command = plain_command(["sh", "-c", "echo $$; readlink /proc/self/ns/cgroup; cat /proc/self/oom_score_adj"], oom_score_adj=9, cgroup_version=2,
+                            namespaces=Namespaces(pid="host", cgroup="new"))  # fmt: skip
+    command = command._replace(mounts=[m for m in command.mounts if m.kind != "cgroup"])
+    pid, namespace, score = run_init(command, [tree(rootfs)], flags=ISOLATED & ~proc.CLONE_NEWPID).out.split()
+    assert int(pid) > 1 and namespace != os.readlink("/proc/self/ns/cgroup") and score == "9"
+
+
+def test_cgroup_v2_view(rootfs: Path) -> None:
+    command = plain_command(["sh", "-c", "cd /sys/fs/cgroup; test -e cgroup.procs && echo tree; echo 0 > cgroup.procs; cat /proc/self/cgroup"],
+                            cgroup_version=2, namespaces=Namespaces(cgroup="new"))  # fmt: skip
+    result = run_init(command, [tree(rootfs)])
+    assert result.out.startswith("tree\n") and "0::/\n" in result.out and "Read-only file system" in result.err, result
+
+
+def test_privileged_container(rootfs: Path) -> None:
+    script = "grep CapEff /proc/self/status; touch /sys/x; echo 1 > /proc/sys/kernel/msgmax && echo wrote; mount -t tmpfs x /tmp && echo ok"
+    command = plain_command(["sh", "-c", script],
+                            capabilities=Capabilities(capability.ALL, capability.ALL, capability.ALL), masked_paths=[], readonly_paths=[],
+                            mounts=default_mounts(privileged=True), privileged=True)  # fmt: skip
+    result = run_init(command, [tree(rootfs)])
+    assert result.out.split() == ["CapEff:", f"{capability.bounding():016x}", "wrote", "ok"], result
+    assert "Read-only" not in result.err

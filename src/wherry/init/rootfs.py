@@ -142,8 +142,8 @@ def _mount_cgroup_v1(root: int, mount: Mount, command: Command, fds: list[int]) 
                 mount_setattr(fds[index], set_=mount.attributes)
                 move_mount(fds[index], group)
                 os.close(group)
-                for controller in name.split(",") if "," in name else ():
-                    os.symlink(name, controller, dir_fd=tree)
+            for name, link in command.cgroup_links:
+                os.symlink(link, name, dir_fd=tree)
             if mount.attributes & MOUNT_ATTR_RDONLY:
                 mount_setattr(tree, set_=MOUNT_ATTR_RDONLY)
         finally:
