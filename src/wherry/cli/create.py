@@ -45,9 +45,9 @@ def as_own(error: CliError, path: str) -> CliError:
 
 def prepare(cli: "Cli", flags: "Flags", args: "list[str]", detach: bool) -> "dict[str, Any]":
     """The body of the create request; whatever is wrong with the flags is found here, before the daemon is asked for anything."""
-    refuse_unbuilt(flags)
     if flags.text("pull") not in ("always", "missing", "never"):
         raise bad(f'invalid pull option: \'{flags.text("pull")}\': must be one of "always", "missing" or "never"')
+    refuse_unbuilt(flags)
     console = (0, 0)
     if flags.on("tty"):
         from wherry.cli.terminal import size
@@ -58,6 +58,8 @@ def prepare(cli: "Cli", flags: "Flags", args: "list[str]", detach: bool) -> "dic
     for address in host.get("Dns", ()):
         if address.startswith("127.") or address == "::1":
             cli.err(f"WARNING: the DNS server {address} is a local one: the container may not reach it")
+    if flags.given("kernel-memory"):
+        cli.err("WARNING: --kernel-memory is dropped: kernels have no such limit any more")
     if host.get("OomKillDisable") and not host.get("Memory"):
         cli.err("WARNING: --oom-kill-disable without -m/--memory can hang the whole host when memory is short")
     return body
@@ -75,9 +77,9 @@ class IdFile:
             try:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             except FileExistsError:
-                raise bad(f"container ID file found, make sure the other container isn't running or delete {self._path}") from None
+                raise CliError(f"container ID file found, make sure the other container isn't running or delete {self._path}") from None
             except OSError as error:
-                raise bad(f"failed to create the container ID file: open {self._path}: {error.strerror}") from None
+                raise CliError(f"failed to create the container ID file: open {self._path}: {error.strerror}") from None
         return self
 
     def write(self, container: str) -> None:

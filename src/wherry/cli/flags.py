@@ -31,6 +31,10 @@ _CONVERT: "dict[str, Callable[[str], Value]]" = {
 _COLLECT = ("list", "map", "ulimit", "mount", "network", "gpu-request")
 
 
+# Second names of flags: both fill the same value.
+SAME_AS = {"net": "network", "net-alias": "network-alias", "dns-opt": "dns-option"}
+
+
 class FlagError(CliError):
     """A flag that does not exist or a value it does not take: exit code 125 for every verb."""
 
@@ -45,7 +49,6 @@ class Flags:
         self.table = {flag[0]: flag for flag in table}
         self.shorts = {flag[1]: flag for flag in self.table.values() if flag[1]}
         self.values: dict[str, Value] = {}
-        self.checks: dict[str, Callable[[str], object]] = {}  # further checks of one value, by name
 
     def given(self, name: str) -> bool:
         return name in self.values
@@ -66,10 +69,8 @@ class Flags:
         return value if isinstance(value, list) else []
 
     def set(self, flag: "Flag", text: str) -> None:
-        name, kind = flag[0], flag[2]
+        name, kind = SAME_AS.get(flag[0], flag[0]), flag[2]
         try:
-            if name in self.checks:
-                self.checks[name](text)
             if kind in _COLLECT:
                 self.values[name] = [*self.items(name), text]
             else:

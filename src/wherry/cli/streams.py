@@ -38,12 +38,12 @@ class Demux:
         parts: list[bytes] = []
         current, at, end = 0, 0, len(data)
         while end - at >= 8:
+            stream = data[at]
+            if data[at + 1 : at + 4] != b"\0\0\0" or stream > 3:
+                raise CliError(f"unrecognized input header: {stream}")
             stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
             if stop > end:
                 break
-            stream = data[at]
-            if data[at + 1 : at + 4] != b"\0\0\0" or not 0 <= stream <= 3:
-                raise CliError(f"unrecognized input header: {stream}")
             if stream != current and parts:
                 result.append((current, b"".join(parts)))
                 parts = []

@@ -1,5 +1,6 @@
 """The body of `POST /containers/create` from the flags of `run` and `create`. Only what was asked for is sent."""
 
+from wherry.cli.errors import CliError
 from wherry.cli.options import mounts, networks, ports, process, resources
 from wherry.cli.options.process import bad, invalid
 from wherry.cli.options.table import UNBUILT
@@ -11,8 +12,16 @@ if TYPE_CHECKING:
     from wherry.cli.flags import Flags
 
 
+# Settings of the container's own namespaces besides net.* and fs.mqueue.* (namespaces(7)); others are the whole host's.
+SYSCTLS = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"]
+WINDOWS = ("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops")
+
+
 def refuse_unbuilt(flags: "Flags") -> None:
     """A known flag of docker that Wherry does not have yet says so."""
+    for name in WINDOWS:
+        if flags.given(name):
+            raise CliError(f'"--{name}" is only supported by a daemon on Windows')
     for name, harmless in UNBUILT.items():
         value = str(flags.values[name]).lower() if flags.given(name) else harmless[0]
         if value not in harmless:
@@ -62,8 +71,8 @@ def host_config(flags: "Flags", network_mode: str) -> "dict[str, Any]":
         "Tmpfs": mounts.tmpfs(flags.items("tmpfs")),
         "ShmSize": flags.number("shm-size"),
         "StorageOpt": _pairs_only(flags, "storage-opt"),
-        "CapAdd": flags.items("cap-add"),
-        "CapDrop": flags.items("cap-drop"),
+        "CapAdd": resources.capabilities(flags.items("cap-add")),
+        "CapDrop": resources.capabilities(flags.items("cap-drop")),
         "GroupAdd": flags.items("group-add"),
         "Sysctls": _pairs_only(flags, "sysctl"),
         "Annotations": _pairs_only(flags, "annotation"),
@@ -76,7 +85,7 @@ def host_config(flags: "Flags", network_mode: str) -> "dict[str, Any]":
         "Devices": nodes,
         "DeviceRequests": requests,
         "DeviceCgroupRules": flags.items("device-cgroup-rule"),
-        "Links": networks.links(flags),
+        "Links": flags.items("link"),
         "ExtraHosts": networks.extra_hosts(flags),
         **networks.dns(flags),
         **resources.limits(flags),
@@ -89,8 +98,8 @@ def host_config(flags: "Flags", network_mode: str) -> "dict[str, Any]":
 
 def _check_modes(flags: "Flags") -> None:
     """Names of namespaces that no daemon knows are refused here, as docker does."""
-    pid = flags.text("pid")
-    if pid not in ("", "host") and not pid.removeprefix("container:") != pid:
+    kind, _, name = flags.text("pid").partition(":")
+    if flags.text("pid") not in ("", "host") and (kind != "container" or not name):
         raise bad("--pid: invalid PID mode")
     for flag, what, allowed in (
         ("uts", "UTS", ("", "host")),
@@ -104,8 +113,10 @@ def _check_modes(flags: "Flags") -> None:
 def _pairs_only(flags: "Flags", name: str) -> "dict[str, str]":
     for text in flags.items(name):
         key, equals, _ = text.partition("=")
-        if not key or (not equals and name != "annotation"):
-            raise invalid(f"--{name}", text, "it must be key=value")
+        if name == "storage-opt" and not equals:
+            raise bad("invalid storage option")
+        if name == "sysctl" and not (key.removeprefix("kernel.") in SYSCTLS or key.startswith(("net.", "fs.mqueue."))):
+            raise invalid("--sysctl", text, f"sysctl '{text}' is not allowed")
     return process.pairs(flags.items(name))
 
 

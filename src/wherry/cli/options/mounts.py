@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 # key of --mount -> (the type it belongs to, the field it fills in that type's options)
 _KEYS = {
     "bind-propagation": ("bind", "Propagation"),
@@ -34,15 +33,15 @@ def volumes(specs: "list[str]") -> "tuple[list[str], dict[str, dict[str, str]]]"
     anonymous: dict[str, dict[str, str]] = {}
     for spec in specs:
         source, colon, rest = spec.partition(":")
-        if not spec or (colon and not source):
-            raise bad(f"invalid volume specification: '{spec}'")
+        if not spec:
+            raise bad("invalid empty volume spec")
+        if colon and not (source and rest):
+            raise bad(f"invalid spec: {spec}: empty section between colons")
         if not colon:
             anonymous[spec] = {}
             continue
         if source.startswith("."):
             source = os.path.abspath(source)
-        elif source == "~" or source.startswith("~/"):
-            source = os.path.expanduser(source)
         binds.append(f"{source}:{rest}")
     return list(dict.fromkeys(binds)), anonymous
 
@@ -132,7 +131,7 @@ def _switch(key: str, value: str) -> bool:
 def _type_options(mount: "dict[str, Any]", extra: "dict[str, list[str]]") -> "dict[str, Any]":
     """The options of the mount's own type; keys of another type are an error."""
     options: dict[str, Any] = {}
-    for key, values in extra.items():
+    for key, values in sorted(extra.items()):  # bind-propagation comes before bind-recursive, which looks at it
         kind, field = _KEYS[key]
         if kind != mount["Type"]:
             raise ValueError(f"cannot mix '{kind}-*' options with mount type '{mount['Type']}'")
@@ -152,8 +151,6 @@ def _type_options(mount: "dict[str, Any]", extra: "dict[str, list[str]]") -> "di
 def _option(key: str, value: str) -> "str | int | bool":
     if key in _FLAGS:
         return _switch(key, value)
-    if key == "bind-propagation" and value.lower() not in PROPAGATION:
-        raise ValueError(f"invalid propagation mode: {value}: use one of {' '.join(PROPAGATION)}")
     if key == "bind-propagation":
         return value.lower()
     if key == "tmpfs-size":
@@ -186,4 +183,4 @@ def _recursive(mount: "dict[str, Any]", options: "dict[str, Any]", value: str) -
             raise ValueError("option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction")
         options["ReadOnlyForceRecursive"] = True
     else:
-        raise ValueError(f"invalid value for bind-recursive: {value}: use enabled, disabled, writable or readonly")
+        raise ValueError(f'invalid value for bind-recursive: {value} (must be "enabled", "disabled", "writable", or "readonly")')

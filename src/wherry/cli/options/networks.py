@@ -4,7 +4,7 @@ import _socket
 
 from wherry.cli.options.mounts import csv_fields
 from wherry.cli.options.ports import is_ip
-from wherry.cli.options.process import bad, invalid
+from wherry.cli.options.process import bad, invalid, mac_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def user_defined(mode: str) -> bool:
 
 def endpoints(flags: "Flags") -> "tuple[str, dict[str, Endpoint]]":
     """HostConfig.NetworkMode, and NetworkingConfig.EndpointsConfig for all --network."""
-    named = [_parse(text) for text in [*flags.items("network"), *flags.items("net")]] or [("default", {})]
+    named = [_parse(text) for text in flags.items("network")] or [("default", {})]
     _apply_flags(flags, *named[0])
     result: dict[str, Endpoint] = {}
     for name, endpoint in named:
@@ -86,45 +86,29 @@ def _address(addresses: "dict[str, Any]", key: str, value: str) -> None:
 
 def _apply_flags(flags: "Flags", name: str, endpoint: "Endpoint") -> None:
     """--network-alias, --link, --ip, --ip6, --link-local-ip and --mac-address belong to the first network."""
-    aliases = [*flags.items("network-alias"), *flags.items("net-alias")]
+    aliases = flags.items("network-alias")
     if aliases:
+        if not user_defined(name):
+            raise bad("network-scoped aliases are only supported for user-defined networks")
         if "Aliases" in endpoint:
             raise bad("conflicting options: cannot specify both --network-alias and per-network alias")
         endpoint["Aliases"] = aliases
     if flags.items("link") and user_defined(name):
-        endpoint["Links"] = links(flags)
+        endpoint["Links"] = flags.items("link")
     if flags.text("mac-address"):
         if endpoint.get("MacAddress"):
             raise bad("conflicting options: cannot specify both --mac-address and per-network MAC address")
-        endpoint["MacAddress"] = flags.text("mac-address").strip()
+        endpoint["MacAddress"] = mac_address(flags)
     addresses = endpoint.get("IPAMConfig", {})
     for flag, field in (("ip", "IPv4Address"), ("ip6", "IPv6Address")):
         if flags.text(flag):
             if field in addresses:
                 raise bad(f"conflicting options: cannot specify both --{flag} and per-network {flag}")
-            _checked_address(addresses, flag, flags.text(flag))
-    for value in flags.items("link-local-ip"):
-        _checked_address(addresses, "link-local-ip", value)
+            addresses[field] = flags.text(flag)
+    if flags.items("link-local-ip"):
+        addresses.setdefault("LinkLocalIPs", []).extend(flags.items("link-local-ip"))
     if addresses:
         endpoint["IPAMConfig"] = addresses
-
-
-def _checked_address(addresses: "dict[str, Any]", flag: str, value: str) -> None:
-    try:
-        _address(addresses, flag, value)
-    except ValueError as error:
-        raise invalid(f"--{flag}", value, str(error)) from None
-
-
-def links(flags: "Flags") -> "list[str]":
-    """`name:alias` of all --link; the alias is the name unless said."""
-    result = []
-    for text in flags.items("link"):
-        name, colon, alias = text.partition(":")
-        if not name or (colon and not alias) or ":" in alias:
-            raise invalid("--link", text, f"bad format for links: {text}")
-        result.append(f"{name}:{alias or name}")
-    return result
 
 
 def extra_hosts(flags: "Flags") -> "list[str]":
@@ -146,14 +130,14 @@ def extra_hosts(flags: "Flags") -> "list[str]":
 def dns(flags: "Flags") -> "dict[str, list[str]]":
     for address in flags.items("dns"):
         if not is_ip(address.strip()):
-            raise invalid("--dns", address, f"{address} is not an ip address")
+            raise invalid("--dns", address, f"IP address is not correctly formatted: {address}")
     for domain in flags.items("dns-search"):
         if domain.strip() != "." and not _is_domain(domain.strip()):
             raise invalid("--dns-search", domain, f"{domain} is not a valid domain")
     return {
         "Dns": [address.strip() for address in flags.items("dns")],
-        "DnsSearch": ["" if domain.strip() == "." else domain.strip() for domain in flags.items("dns-search")],
-        "DnsOptions": [*flags.items("dns-option"), *flags.items("dns-opt")],
+        "DnsSearch": [domain.strip() for domain in flags.items("dns-search")],
+        "DnsOptions": flags.items("dns-option"),
     }
 
 

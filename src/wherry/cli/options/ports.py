@@ -27,7 +27,7 @@ def port_range(text: str) -> "tuple[int, int]":
     numbers = []
     for part in (first, last if dash else first):
         if not part.isascii() or not part.isdigit() or int(part) > 65535:
-            raise ValueError(f"invalid port '{part}'")
+            raise ValueError(f'strconv.ParseUint: parsing "{part}": invalid syntax')
         numbers.append(int(part))
     if numbers[0] > numbers[1]:
         raise ValueError(f"invalid range specified for port: {text}")
@@ -50,7 +50,7 @@ def publish(specs: "list[str]") -> "Bindings":
         try:
             _publish_one(_short_form(spec), result)
         except ValueError as error:
-            raise bad(f"invalid publish value '{spec}': {error}") from None
+            raise bad(str(error)) from None
     return result
 
 
@@ -74,22 +74,29 @@ def _publish_one(spec: str, result: "Bindings") -> None:
     if ip.startswith("["):
         ip = ip[1:].removesuffix("]")
     if not container:
-        raise ValueError("no port specified")
+        raise ValueError(f"no port specified: {spec}<empty>")
     if ip and not is_ip(ip):
         raise ValueError(f"invalid IP address: {ip}")
-    first, last = port_range(container)
+    first, last = _side("containerPort", container)
     if not host:
         places = [""] * (last - first + 1)
     else:
-        host_first, host_last = port_range(host)
+        host_first, host_last = _side("hostPort", host)
         if first == last and host_first != host_last:
             places = [host]
         elif host_last - host_first == last - first:
             places = [str(host_first + offset) for offset in range(last - first + 1)]
         else:
-            raise ValueError(f"the ranges {container} of the container and {host} of the host differ in length")
+            raise ValueError(f"invalid ranges specified for container and host Ports: {container} and {host}")
     for offset, place in enumerate(places):
         result.setdefault(f"{first + offset}/{protocol}", []).append({"HostIp": ip, "HostPort": place})
+
+
+def _side(which: str, text: str) -> "tuple[int, int]":
+    try:
+        return port_range(text)
+    except ValueError:
+        raise ValueError(f"invalid {which}: {text}") from None
 
 
 def exposed(flags_expose: "list[str]", published: "Bindings") -> "dict[str, dict[str, str]]":

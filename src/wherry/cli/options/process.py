@@ -42,7 +42,6 @@ def config(flags: "Flags", image: str, args: "list[str]", detach: bool, proxies:
         "Labels": labels(flags),
         "StopSignal": flags.text("stop-signal"),
         "Healthcheck": healthcheck(flags),
-        "MacAddress": mac_address(flags),
     }
     if flags.given("entrypoint"):
         body["Entrypoint"] = [flags.text("entrypoint")]
@@ -139,7 +138,7 @@ def labels(flags: "Flags") -> "dict[str, str]":
     texts = [line for path in flags.items("label-file") for line in lines_of(path, "label")]
     for text in flags.items("label"):
         if not text.partition("=")[0]:
-            raise invalid("-l, --label", text, f"invalid label: {text}")
+            raise invalid("-l, --label", text, f"invalid label '{text}': empty name")
         texts.append(text)
     return pairs(texts)
 

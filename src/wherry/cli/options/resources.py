@@ -37,7 +37,6 @@ def limits(flags: "Flags") -> "dict[str, Any]":
         "Memory": flags.number("memory"),
         "MemoryReservation": flags.number("memory-reservation"),
         "MemorySwap": flags.number("memory-swap"),
-        "KernelMemory": flags.number("kernel-memory"),
         "OomKillDisable": flags.on("oom-kill-disable"),
         "OomScoreAdj": flags.number("oom-score-adj"),
         "CpuShares": flags.number("cpu-shares"),
@@ -92,6 +91,12 @@ def _rate(flag: str, text: str) -> "dict[str, Any]":
     return {"Path": path, "Rate": rate}
 
 
+def capabilities(names: "list[str]") -> "list[str]":
+    """Capabilities (capabilities(7)) in their full form, each once: `net_admin` is CAP_NET_ADMIN; ALL stands for itself."""
+    full = {name if (name := given.strip().upper()) == "ALL" or name.startswith("CAP_") else f"CAP_{name}" for given in names}
+    return sorted(full)
+
+
 def ulimits(texts: "list[str]") -> "list[dict[str, Any]]":
     """Ulimits by name: the last of one name wins; a hard limit that is not given is the soft one; -1 is no limit."""
     result = {}
@@ -106,7 +111,8 @@ def ulimits(texts: "list[str]") -> "list[dict[str, Any]]":
             soft = units.integer(soft_text, -1)
             hard = units.integer(hard_text, -1) if colon else soft
             if hard != -1 and (soft > hard or soft == -1):
-                raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
+                shown = f"{soft} > {hard}" if soft != -1 else f"soft: -1 (unlimited), hard: {hard}"
+                raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {shown}")
         except ValueError as error:
             raise invalid("--ulimit", text, str(error)) from None
         result[name] = {"Name": name, "Soft": soft, "Hard": hard}
@@ -124,7 +130,7 @@ def devices(flags: "Flags") -> "tuple[list[dict[str, str]], list[dict[str, Any]]
         mode = rest.pop() if rest and _is_mode(rest[-1]) else "rwm"
         inside = rest.pop(0) if rest else host
         if not host or not inside or rest or text.endswith(":"):
-            raise invalid("--device", text, f"invalid device specification: {text}")
+            raise bad(" is not an absolute path" if text.endswith(":") else f"bad format for path: {text}")
         nodes.append({"PathOnHost": host, "PathInContainer": inside, "CgroupPermissions": mode})
     requests: list[dict[str, Any]] = [_gpus(text) for text in flags.items("gpus")]
     if cdi:
@@ -164,7 +170,7 @@ def _gpus(text: str) -> "dict[str, Any]":
             key, value = "count", field
         if key == "count":
             if value != "all" and not value.isdigit():
-                raise invalid("--gpus", text, f'invalid count ({value}): value must be either "all" or an integer')
+                raise invalid("--gpus", text, f'invalid count ({value}): value must be either "all" or an integer: invalid syntax')
             request["Count"] = -1 if value == "all" else int(value)
         elif key == "driver":
             request["Driver"] = value
@@ -188,11 +194,11 @@ def security(flags: "Flags") -> "dict[str, Any]":
     for text in flags.items("security-opt"):
         divider = "=" if "=" in text else ":"
         key, found, value = text.partition(divider)
-        if not found and key not in ("no-new-privileges", "writable-cgroups"):
-            raise bad(f'invalid --security-opt: "{text}"')
+        if not found and key != "no-new-privileges":
+            raise bad(f'Invalid --security-opt: "{text}"')
         if key == "systempaths":
             if value != "unconfined":
-                raise bad(f'invalid --security-opt: "{text}": systempaths can only be unconfined')
+                raise bad(f'Invalid --security-opt: "{text}": systempaths can only be unconfined')
             result["MaskedPaths"] = result["ReadonlyPaths"] = []
             continue
         if key == "seccomp" and value not in ("unconfined", "builtin"):
