@@ -21,13 +21,13 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from wherry.daemon.containers import Containers
-from wherry.daemon.daemon import Daemon
 
 from wherry import cgroups
 from wherry.api.app import make_server
 from wherry.api.listen import open_listeners
 from wherry.daemon import attach, create, exec, kill, restart, start, stop, wait
+from wherry.daemon.containers import Containers
+from wherry.daemon.daemon import Daemon
 from wherry.daemon.events import EventBus
 from wherry.graphdriver import open_driver
 from wherry.image.store import ImageStore
