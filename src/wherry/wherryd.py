@@ -26,7 +26,11 @@ log = logging.getLogger("wherryd")
 
 def main() -> None:
     """Entry point; exits 1 with one line on standard error where the daemon cannot start."""
-    options = flags.parse(sys.argv[1:])
+    try:
+        options = flags.parse(sys.argv[1:])
+    except WherryError as error:
+        print(f"wherryd: {error}", file=sys.stderr)
+        sys.exit(1)
     set_process("wherryd")
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
