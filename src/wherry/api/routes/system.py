@@ -62,12 +62,12 @@ def events(d: Daemon, r: Request) -> Stream:
 
 
 def trace(d: Daemon, r: Request) -> Answer:
-    """The steps of the last create and start of a container; not part of Docker's API."""
-    container = d.containers.get(r.name)
+    """The steps of the last create and start of a container, also when it is gone by now; not part of Docker's API."""
+    identifier = r.name if r.name in d.traces else d.containers.get(r.name).id
     with d.traces_lock:
-        spans = d.traces.get(container.id)
+        spans = d.traces.get(identifier)
     if spans is None:
-        raise NotFound(f"no steps are remembered of container {container.name}")
+        raise NotFound(f"no steps are remembered of container {r.name}")
     return json_answer({"steps": [span._asdict() for span in spans]})
 
 
