@@ -70,7 +70,7 @@ class Daemon:
     def _start_proxy(self) -> None:
         """Asked for by the client of the proxy where none listens."""
         with listen(str(self.options.exec_root / "proxy.sock")) as control:
-            self.launcher.fork_proxy(control, self.options.exec_root / "proxy.facts")
+            self.launcher.fork_proxy(control, "proxy.facts")
 
     def event(self, container: Container, action: str, **attributes: str) -> None:
         """Tells the event bus what happened to a container."""

@@ -200,9 +200,13 @@ class Launcher:
             os.close(log_fd)
         return Monitor(ours, container, exec_id, directory)
 
-    def fork_proxy(self, control: socket.socket, facts: Path) -> None:
-        """The process that carries loopback connections to published ports."""
-        self._request({"op": "proxy", "facts": str(facts)}, [control.fileno()])
+    def fork_proxy(self, control: socket.socket, facts: str) -> None:
+        """The process that carries loopback connections to published ports; `facts` is a file's name in the exec root."""
+        root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._request({"op": "proxy", "facts": facts}, [control.fileno(), root])
+        finally:
+            os.close(root)
 
     def _request(self, message: Event, fds: list[int]) -> None:
         for attempt in (1, 2):

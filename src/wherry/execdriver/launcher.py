@@ -129,6 +129,7 @@ class Launcher:
         if message["op"] == "proxy":
             self.proxy = pid
             os.close(fds[0])
+            os.close(fds[1])
             return
         os.close(fds[0])
         os.close(fds[2])
@@ -144,8 +145,8 @@ class Launcher:
             os.close(fd)
         control = socket.socket(fileno=fds[0])
         if message["op"] == "proxy":
+            os.fchdir(fds[1])  # the exec root, which this mount namespace has no path to
             proxy_main(control, message["facts"])
-            os._exit(0)
         monitor_main(control, fds[1], fds[2], self.null, self.trees, message["op"] == "exec")
 
     def _reap(self) -> None:

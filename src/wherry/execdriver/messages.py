@@ -1,8 +1,8 @@
 """Messages between wherryd, launcher and monitor: one JSON object and a few descriptors in one SOCK_SEQPACKET datagram (unix(7)).
 
 wherryd -> launcher   {"op": "run" | "exec", "id", "exec"}         fds: control end, exec directory, log directory
-                      {"op": "proxy", "facts"}                     fds: control end
-launcher -> wherryd   {"event": "monitor-died", "id", "exec"}
+                      {"op": "proxy", "facts"}                     fds: listening socket, exec root
+launcher -> wherryd   {"event": "ready"} | {"event": "monitor-died", "id", "exec"} | {"event": "proxy-died"}
 wherryd -> monitor    {"op": "start", ...Start}                    fds: the sources of mounts
                       {"op": "attach", ...Attach}                  fds: the client's socket
                       {"op": "resize", "rows", "columns"}
