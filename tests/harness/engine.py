@@ -48,7 +48,7 @@ class Engine:
         """Starts the daemon; with `failpoint` it is armed with WHERRY_FAILPOINT."""
         argv = [str(BIN / "wherryd"), "--data-root", str(self.data_root), "--exec-root", str(self.exec_root), "-H", self.host,
                 "-p", str(self.dir / "wherryd.pid"), "-b", self.bridge, *self.flags]  # fmt: skip
-        env = {**os.environ, "WHERRY_TEST_TOKEN": self.token}
+        env = {**os.environ, "WHERRY_TEST_TOKEN": self.token, "WHERRY_AUDIT": "1"}
         env.pop("WHERRY_FAILPOINT", None)
         if failpoint:
             env["WHERRY_FAILPOINT"] = failpoint

@@ -18,7 +18,7 @@ from wherry.model.steps import step
 def container_main(command: Command, fds: list[int], pipe: SyncPipe) -> NoReturn:
     """PID 1 of a container: `command` with its descriptors `fds`, the sync pipe to the monitor. Never returns.
 
-    The caller cloned this process into the new namespaces, and without a terminal put the pipes on 0, 1, 2."""
+    The caller cloned this process into the new namespaces and its cgroups, and without a terminal put the pipes on 0, 1, 2."""
     report.run(pipe, lambda: _become(command, fds, pipe))
 
 
@@ -29,7 +29,8 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
         prctl(PR_SET_DUMPABLE, 0)
         os.umask(0)
         report.join(command.namespaces, fds)
-        if command.namespaces.cgroup == "new" and command.cgroup_version == 2:
+        if command.namespaces.cgroup == "new":
+            # The root of the new one is the group that this process is in: it entered its groups before.
             unshare(CLONE_NEWCGROUP)
     root = build_mounts(command, fds)
     # The monitor makes the veth while the mounts are laid (ADR 0040).
@@ -65,10 +66,6 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
         who = user.lookup(root.fd, process.user, process.group_add)
     with step("init: wait for Go"):
         pipe.wait_go()
-    if command.namespaces.cgroup == "new" and command.cgroup_version == 1:
-        with step("init: cgroup namespace"):
-            # On v1 the move into the groups is finished only now (ADR 0001, step 4).
-            unshare(CLONE_NEWCGROUP)
     finalize(process, who, root.fd)
     argv = [program.TINI, "--", *process.argv] if process.init else list(process.argv)
     report.ready_and_execute(pipe, argv, program.environment(process.env, who.home))
