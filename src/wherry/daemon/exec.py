@@ -26,6 +26,7 @@ from wherry.model.steps import step
 from wherry.store import atomic
 
 KEEP_SECONDS = 300.0  # how long a finished exec can be inspected
+SETTLE_SECONDS = 10.0  # how long the report of an end that has happened may take
 Hijack = Callable[[], tuple[socket.socket, bytes]]
 
 
@@ -188,6 +189,7 @@ def resize(d: Daemon, exec_id: str, rows: int, columns: int) -> None:
 def inspect(d: Daemon, exec_id: str) -> dict[str, Any]:
     """Docker's JSON of GET /exec/{id}/json."""
     one = find(d, exec_id)
+    _settle(one)
     asked = one.asked
     words = asked.cmd or []
     return {
@@ -196,6 +198,19 @@ def inspect(d: Daemon, exec_id: str) -> dict[str, Any]:
         "OpenStdin": asked.attach_stdin, "OpenStderr": asked.attach_stderr, "OpenStdout": asked.attach_stdout, "CanRemove": one.exit_code is not None,
         "ContainerID": one.container.id, "DetachKeys": "", "Pid": one.pid,
     }
+
+
+def _settle(one: Exec) -> None:
+    """A client asks for the exit code as soon as its stream ends, which can be a moment before the monitor's report is heard: it waits for that."""
+    if not one.used:
+        return
+    with one.changed:
+        one.changed.wait_for(lambda: one.pid or one.exit_code is not None, SETTLE_SECONDS)
+        pidfd = open_init(one.pid, one.ticks) if one.pid and one.exit_code is None else None
+        if pidfd is None:
+            one.changed.wait_for(lambda: one.exit_code is not None, SETTLE_SECONDS)
+        else:
+            os.close(pidfd)
 
 
 def forget_old(d: Daemon) -> None:
