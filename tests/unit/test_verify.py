@@ -1,0 +1,78 @@
+"""What a create request may ask: signals, CPU sets, ports, ulimits, security options, log sizes."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from wherry.daemon import ports, verify
+from wherry.daemon.attach import parse_keys
+from wherry.daemon.command import verify_size
+from wherry.daemon.rlimits import rlimit
+from wherry.model.config import Config, HostConfig, PortBinding
+from wherry.model.errors import InvalidArgument
+from wherry.network.endpoint import PortMapping
+
+
+@pytest.mark.parametrize(("text", "number"), [("9", 9), ("KILL", 9), ("sigterm", 15), ("SIGRTMIN+3", int(signal.SIGRTMIN) + 3), ("RTMAX-1", 63)])
+def test_signals(text: str, number: int) -> None:
+    assert verify.parse_signal(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "65", "SIGFOO", "-9", "RTMIN+99", "٣"])
+def test_bad_signals(text: str) -> None:
+    with pytest.raises(InvalidArgument, match="Invalid signal"):
+        verify.parse_signal(text)
+
+
+def test_cpusets() -> None:
+    assert verify.parse_cpuset("0-2,5") == {0, 1, 2, 5}
+    for wrong in ("", "a", "3-1", "0-", "0-99999"):
+        with pytest.raises(InvalidArgument):
+            verify.parse_cpuset(wrong)
+
+
+def test_ports_asked_for() -> None:
+    host = HostConfig(port_bindings={"80/tcp": [PortBinding(host_port="8080"), PortBinding(host_ip="127.0.0.1", host_port="9000-9002")], "53/udp": None},
+                      publish_all_ports=True)
+    assert ports.plan(Config(exposed_ports={"80/tcp": {}, "443": {}}), host) == [
+        PortMapping(80, "tcp", "", 8080, 0), PortMapping(80, "tcp", "127.0.0.1", 9000, 9002), PortMapping(53, "udp"), PortMapping(443, "tcp"),
+    ]
+    for key, place in (("0/tcp", "1"), ("80/sctp", "1"), ("x", "1"), ("80/tcp", "70000"), ("80/tcp", "9-8"), ("80/tcp", "-1")):
+        with pytest.raises(InvalidArgument):
+            ports.plan(Config(), HostConfig(port_bindings={key: [PortBinding(host_port=place)]}))
+
+
+def test_ulimits() -> None:
+    assert rlimit("nofile", 10, 20, asked=True)[:4] == (7, "nofile", 10, 20)
+    assert rlimit("core", -1, -1, asked=False).soft == -1
+    for name, soft, hard in (("nosuch", 1, 1), ("nofile", 5, 4), ("nofile", -1, 4)):
+        with pytest.raises(InvalidArgument):
+            rlimit(name, soft, hard, asked=True)
+
+
+def test_security_options() -> None:
+    def options(*texts: str) -> verify.SecurityOptions:
+        return verify.security_options(HostConfig(security_opt=list(texts)))
+
+    assert options() == verify.SecurityOptions(False, "")
+    assert options("no-new-privileges", "seccomp=unconfined") == verify.SecurityOptions(True, "unconfined")
+    assert options("no-new-privileges:false", 'seccomp={"a": 1}') == verify.SecurityOptions(False, '{"a": 1}')
+    for wrong in ("nosuch", "apparmor=docker-default", "label=type:x", "no-new-privileges=maybe"):
+        with pytest.raises(InvalidArgument, match="security-opt"):
+            options(wrong)
+
+
+def test_detach_keys() -> None:
+    assert parse_keys("") == b"\x10\x11"
+    assert parse_keys("ctrl-a,x,ctrl-[") == b"\x01x\x1b"
+    for wrong in ("ctrl-1", "xx", "ctrl-"):
+        with pytest.raises(InvalidArgument):
+            parse_keys(wrong)
+
+
+def test_log_sizes() -> None:
+    assert verify_size(None) is None
+    assert verify_size("-1") is None
+    assert [verify_size(t) for t in ("10", "10k", "2M", "1g", "5mb")] == [10, 10 << 10, 2 << 20, 1 << 30, 5 << 20]
