@@ -34,7 +34,8 @@ def test_cpusets() -> None:
 
 
 def test_ports_asked_for() -> None:
-    host = HostConfig(port_bindings={"80/tcp": [PortBinding(host_port="8080"), PortBinding(host_ip="127.0.0.1", host_port="9000-9002")], "53/udp": None},
+    host = HostConfig(port_bindings={"80/tcp": [PortBinding(host_port="8080"), PortBinding(host_ip="127.0.0.1", host_port="9000-9002")],
+                                     "53/udp": None},
                       publish_all_ports=True)
     assert ports.plan(Config(exposed_ports={"80/tcp": {}, "443": {}}), host) == [
         PortMapping(80, "tcp", "", 8080, 0), PortMapping(80, "tcp", "127.0.0.1", 9000, 9002), PortMapping(53, "udp"), PortMapping(443, "tcp"),
