@@ -23,7 +23,8 @@ class Talk:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.taken = False
+        self.taken = False  # no further request is read
+        self.kept = False  # the socket stays open when the handler returns; close() ends it
 
     def raw(self, data: bytes) -> None:
         self.sock.sendall(data)
@@ -92,7 +93,8 @@ class Engine:
             self.errors.append(error)
         finally:
             reader.close()
-            sock.close()
+            if not talk.kept:
+                sock.close()
 
     def _read(self, reader: Any) -> Request | None:
         line = reader.readline().decode()
@@ -126,6 +128,7 @@ class Engine:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+            sock.close()
         for thread in self._threads:
             thread.join(10)
         os.unlink(self.path)

@@ -16,7 +16,7 @@ from wherry.cli.flags import SAME_AS, Flags, parse
 from wherry.cli.options.table import CREATE, RUN
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "cli_run_bodies.json").read_text())
-NOT_IN_THE_BODY = {"name", "use-api-socket", "platform", "quiet", "cidfile", "detach-keys", "sig-proxy", "trace"}
+NOT_IN_THE_BODY = {"name", "use-api-socket", "help", "platform", "quiet", "cidfile", "detach-keys", "sig-proxy", "trace"}
 
 
 @pytest.fixture

@@ -49,6 +49,10 @@ class Cli:
             self._client = Client(self.connect, self.config.get("HttpHeaders") or {})
         return self._client
 
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
     def connect(self) -> "_socket.socket":
         """A connection to the chosen daemon. On the default socket, as root, a daemon is started if none listens."""
         try:

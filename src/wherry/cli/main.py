@@ -125,7 +125,7 @@ def main() -> None:
 
 def run(argv: "list[str]") -> int:
     """Run one command line and return its exit code; whatever goes wrong is printed on stderr."""
-    debug = False
+    debug, cli = False, None
     try:
         cli, words = _global(argv)
         debug = cli.debug
@@ -142,6 +142,9 @@ def run(argv: "list[str]") -> int:
         if debug:
             raise
         return _report(f"{error.filename + ': ' if isinstance(error.filename, str) else ''}{error.strerror or error}", 1)
+    finally:
+        if cli is not None:
+            cli.close()
 
 
 def _report(text: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""The flags of `wherry run` and `wherry create`: (name, short, kind, default, help). No help: a hidden second name or a thing of Windows."""
+"""The flags of `wherry run` and `wherry create`: (name, short, kind, default, help). No help: a hidden second name."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ CREATE: "tuple[Flag, ...]" = (
     ("cgroup-parent", "", "string", "", "Cgroup under which the container's is made"),
     ("cgroupns", "", "string", "", "Cgroup namespace: host or private; empty: the daemon's default"),
     ("cidfile", "", "string", "", "Write the container's ID to this file"),
-    ("cpu-count", "", "int", "0", ""),
-    ("cpu-percent", "", "int", "0", ""),
+    ("cpu-count", "", "int", "0", "How many CPUs to use (Windows only)"),
+    ("cpu-percent", "", "int", "0", "Percentage of the CPUs to use (Windows only)"),
     ("cpu-period", "", "int", "0", "Length of a CPU period in microseconds"),
     ("cpu-quota", "", "int", "0", "CPU time in each period in microseconds"),
     ("cpu-rt-period", "", "int", "0", "Length of a realtime period in microseconds"),
@@ -49,11 +49,12 @@ CREATE: "tuple[Flag, ...]" = (
     ("health-start-interval", "", "duration", "0s", "Time between two health checks during the start period"),
     ("health-start-period", "", "duration", "0s", "Time after the start in which failures do not count"),
     ("health-timeout", "", "duration", "0s", "How long one health check may take"),
+    ("help", "", "bool", "", "Print usage"),
     ("hostname", "h", "string", "", "Host name of the container"),
     ("init", "", "bool", "", "Run a small init as PID 1 that reaps processes and passes signals on"),
     ("interactive", "i", "bool", "", "Keep standard input open, even if not attached"),
-    ("io-maxbandwidth", "", "bytes", "", ""),
-    ("io-maxiops", "", "uint", "0", ""),
+    ("io-maxbandwidth", "", "bytes", "", "Limit of bytes per second on the system drive (Windows only)"),
+    ("io-maxiops", "", "uint", "0", "Limit of operations per second on the system drive (Windows only)"),
     ("ip", "", "string", "", "IPv4 address of the container"),
     ("ip6", "", "string", "", "IPv6 address of the container"),
     ("ipc", "", "string", "", "IPC namespace: private, shareable, none, host or container:NAME"),
