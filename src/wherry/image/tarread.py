@@ -122,7 +122,7 @@ class TarReader:
                     long_name = _text(self._extra(entry))
                 case "K":
                     long_link = _text(self._extra(entry))
-                case "0" | "1" | "2" | "3" | "4" | "5" | "6":
+                case "\0" | "0" | "1" | "2" | "3" | "4" | "5" | "6":
                     entry.name = entry.name if long_name is None else long_name
                     entry.link = entry.link if long_link is None else long_link
                     _apply_pax(entry, {**pax_global, **pax})
@@ -141,6 +141,10 @@ class TarReader:
             raise TarError(f"{entry.name[:64]!r}...: deeper than {limits.depth} directories")
         if "\0" in entry.name or "\0" in entry.link:
             raise TarError(f"{entry.name!r}: a name holds a zero byte")
+        if entry.kind == "\0":  # before POSIX a directory was a file whose (whole, so only now known) name ends in a slash
+            entry.kind = "5" if entry.name.endswith("/") else "0"
+            if entry.kind == "5" and entry.size:
+                raise TarError(f"{entry.name}: a directory with content")
         if entry.kind != "0":
             entry.size = 0  # POSIX: a size there names no content; Go's writer and GNU tar store 0
         if not -(1 << 62) < entry.mtime_ns < 1 << 62:
@@ -165,13 +169,11 @@ def _parse_header(block: bytes) -> TarEntry:
     if want != have:
         raise TarError("a header has a wrong checksum (is this a tar archive?)")
     name = _text(block[:100])
-    kind = chr(block[156]) if block[156] else "0"
+    kind = chr(block[156])
     if kind == "7":  # contiguous file: a plain one
         kind = "0"
     if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
         name = f"{prefix}/{name}"
-    if kind == "0" and name.endswith("/"):  # pre-POSIX archives mark directories so
-        kind = "5"
     ustar = block[257:262] == b"ustar"
     return TarEntry(
         name=name, kind=kind, mode=_number(block[100:108]) & 0o7777, uid=_number(block[108:116]), gid=_number(block[116:124]),
