@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imagehelp import config, directory, docker_archive, file, hardlink, layer, oci_archive, oci_layout, open_store, sha256, silent, symlink
 
+from imagehelp import config, directory, docker_archive, file, hardlink, layer, oci_archive, oci_layout, open_store, sha256, silent, symlink
 from wherry.image import worker
 from wherry.image.store import ImageStore
 from wherry.image.tarread import Limits, TarError, TarReader
@@ -54,7 +54,7 @@ def refused(store: ImageStore, *layers: bytes, match: str) -> None:
     with pytest.raises(InvalidArgument, match=match):
         store.load(docker_archive(list(layers), "evil:latest"), silent)
     assert store.driver.layers() == before
-    assert [one for one in os.listdir(store.root / "tmp")] == []
+    assert os.listdir(store.root / "tmp") == []
     assert [one for one in os.listdir(store.root / "layers") if one.startswith(".")] == []
 
 
@@ -209,7 +209,10 @@ def test_a_truncated_layer(store: ImageStore, outside: Path, cut: int) -> None:
     )
 
 
-@pytest.mark.parametrize("junk", [b"\x1f\x8b" + b"\0" * 600, b"\x28\xb5\x2f\xfd" + b"\xff" * 600, b"BZh9" + b"\xff" * 600, b"\xfd7zXZ\0" + b"\xff" * 600, b"junk" * 200])
+MAGICS = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh9", b"\xfd7zXZ\0", b"junk"]
+
+
+@pytest.mark.parametrize("junk", [magic + b"\xff" * 600 for magic in MAGICS])
 def test_damaged_compression(store: ImageStore, outside: Path, junk: bytes) -> None:
     refused(store, junk, match="bad layer")
     with pytest.raises(InvalidArgument, match="not an image archive"):
@@ -348,8 +351,8 @@ def test_the_worker_sees_nothing_but_its_target(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "tar").write_bytes(layer(file("f")))
     mounts: Callable[[], str] = Path("/proc/self/mountinfo").read_text
     before = mounts()
-    with pytest.raises(WherryError) as caught:
-        worker.unpack(tmp_path / "tar", tmp_path / "target", tmp_path / "skeleton", "kept")
+    with pytest.raises(WherryError) as caught, worker.Worker() as process:
+        process.unpack(tmp_path / "tar", tmp_path / "target", tmp_path / "skeleton", "kept")
     said = str(caught.value)
     assert "['/', 'inside', 'inside']" in said and "PATH" not in said
     assert str(tmp_path) not in mounts() and mounts().count("\n") == before.count("\n")

@@ -1,4 +1,4 @@
-"""The process that unpacks: `python -I -c ... box.main()`, see `worker.py`. Not for calling inside the daemon."""
+"""The processes that unpack: `python -I -c ... box.main()`, see `worker.py`. Not for calling inside the daemon."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import resource
+import socket
 import sys
-from typing import Any, Literal
+import traceback
+from typing import Any, Literal, NoReturn
 
 import zstandard
 
@@ -34,15 +36,34 @@ class _Hashing:
 
 
 def main() -> None:
-    """argv: whiteouts (kept or applied), then the descriptors of target, tar and skeleton. Prints one JSON object."""
-    whiteouts, target, tar, skeleton = sys.argv[2:6]
+    """argv[2] is the socket to the daemon. For each layer: whiteouts (kept or applied) with the descriptors of target, tar and skeleton come
+    in, one JSON object goes out. Each layer is unpacked by a fork, because a box cannot be left again; this process has one thread."""
+    with socket.socket(fileno=int(sys.argv[2])) as sock:
+        while True:
+            whiteouts, fds, _, _ = socket.recv_fds(sock, 64, 3)
+            if not whiteouts:
+                return
+            child = os.fork()
+            if child == 0:
+                _one(sock, "kept" if whiteouts == b"kept" else "applied", *fds)
+            for fd in fds:
+                os.close(fd)
+            _, status = os.waitpid(child, 0)
+            if status:
+                sock.send(json.dumps({"crashed": f"its process ended with {os.waitstatus_to_exitcode(status)}"}).encode())
+
+
+def _one(sock: socket.socket, whiteouts: Literal["kept", "applied"], target: int, tar: int, skeleton: int) -> NoReturn:
     try:
-        answer = _run("kept" if whiteouts == "kept" else "applied", int(target), int(tar), int(skeleton))
-    except DECODE_ERRORS as error:  # TarError is a ValueError
-        answer = {"error": str(error) or type(error).__name__, "errno": getattr(error, "errno", None) or 0}
-    except RecursionError:
-        answer = {"error": "the directories are nested too deeply", "errno": 0}
-    os.write(1, json.dumps(answer).encode())
+        try:
+            answer = _run(whiteouts, target, tar, skeleton)
+        except DECODE_ERRORS as error:  # TarError is a ValueError
+            answer = {"error": str(error)[:4096] or type(error).__name__, "errno": getattr(error, "errno", None) or 0}
+        sock.send(json.dumps(answer).encode())
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _run(whiteouts: Literal["kept", "applied"], target: int, tar: int, skeleton: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from wherry.image.archive import MACHINES
 from wherry.image.config import Image
 from wherry.image.reference import Reference, parse
 from wherry.image.spool import Spool
+from wherry.image.worker import Worker
 from wherry.model.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def import_rootfs(
     name = _name(repo, tag)
     system, architecture, variant = _platform(platform)
     config = dockerfile.apply({}, changes)
-    with Spool(store.archive_dir()) as spool:
+    with Spool(store.archive_dir()) as spool, Worker() as worker:
         tar = spool.read_file(src)
-        layer = store.layers.add(tar.file, None, "", None)
+        layer = store.layers.add(worker, tar.file, None, "", None)
     with store.layers.pinned([layer.chain_id]):
         created = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         document = {

@@ -1,7 +1,7 @@
 """Layer records by chain ID: `layers/{hex of chain ID}/{layer.json,content.zst}`, format version 1.
 
-A record names the graph driver's layer that holds the files. The files come first, then a sync, then the record (rename): after a kill -9
-or a power loss a record without its files cannot be; files without a record are rubbish, which `collect` removes.
+A record names the graph driver's layer that holds the files. The files come first, then a sync, then the record (rename of `.new-...`): after
+a kill -9 or a power loss a record without its files cannot be; files without a record are rubbish, which `collect` removes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wherry.graphdriver import Driver, initlayer
-from wherry.image import rebuild, worker
+from wherry.image import rebuild
+from wherry.image.worker import Worker
 from wherry.linux.sync import syncfs
 from wherry.model.errors import InvalidArgument, NotFound, Unavailable
 from wherry.store import atomic
@@ -46,6 +47,7 @@ class LayerStore:
         self._driver = driver
         self.lock = threading.RLock()
         self._layers: dict[str, Layer] = {}
+        self._drafts: dict[str, Path] = {}
         self._making: set[str] = set()
         self._pins: Counter[str] = Counter()
         self.warnings: list[str] = []
@@ -73,9 +75,10 @@ class LayerStore:
         with self.lock:
             return list(self._layers.values())
 
-    def add(self, tar: Path, parent: Layer | None, chain_id: str, diff_id: str | None) -> Layer:
-        """Unpacks `tar` over `parent` and records it. With `diff_id` the tar must hash to it; with None (an import) it decides both IDs.
+    def add(self, worker: Worker, tar: Path, parent: Layer | None, chain_id: str, diff_id: str | None) -> Layer:
+        """Unpacks `tar` over `parent`. The layer can be used, but is durable only after `promote`.
 
+        With `diff_id` the tar must hash to it; with None (an import) it decides both IDs.
         When another thread was faster with the same layer, that one's is returned."""
         name = PREFIX + os.urandom(16).hex()
         draft = self._root / (_NEW + name)
@@ -89,32 +92,49 @@ class LayerStore:
                 raise InvalidArgument(f"layer does not match its diff ID: the config says {diff_id}, the tar is {done.diff_id}")
             layer = Layer(chain_id or done.diff_id, done.diff_id, parent.chain_id if parent else "", name, done.size, done.whole,
                           done.tar_size)
-            return self._commit(layer, draft)
+            return self._register(layer, draft)
         except BaseException:
             self._driver.remove(name)
+            shutil.rmtree(draft, ignore_errors=True)
             raise
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
             with self.lock:
                 self._making.discard(name)
 
-    def _commit(self, layer: Layer, draft: Path) -> Layer:
+    def _register(self, layer: Layer, draft: Path) -> Layer:
         record = {"version": VERSION, "chain_id": layer.chain_id, "diff_id": layer.diff_id, "parent": layer.parent,
                   "driver_layer": layer.driver_layer, "size": layer.size, "whole": layer.whole, "tar_size": layer.tar_size}
         (draft / "layer.json").write_text(json.dumps(record))
-        fd = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            syncfs(fd)
-        finally:
-            os.close(fd)
         with self.lock:
             if (known := self._layers.get(layer.chain_id)) is not None:
                 self._driver.remove(layer.driver_layer, later=True)
+                shutil.rmtree(draft)
                 return known
-            os.rename(draft, self._root / layer.chain_id.removeprefix("sha256:"))
-            atomic.sync_dir(self._root)
             self._layers[layer.chain_id] = layer
+            self._drafts[layer.chain_id] = draft
             return layer
+
+    def promote(self, chain_ids: Iterable[str]) -> None:
+        """Makes layers durable, before something durable names them: one sync for all, then the records get their names."""
+        with self.lock:
+            wanted = [chain for chain in chain_ids if chain in self._drafts]
+            if not wanted:
+                return
+            fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                syncfs(fd)
+            finally:
+                os.close(fd)
+            for chain in wanted:
+                os.rename(self._drafts[chain], self._final(chain))
+                del self._drafts[chain]
+            atomic.sync_dir(self._root)
+
+    def _final(self, chain_id: str) -> Path:
+        return self._root / chain_id.removeprefix("sha256:")
+
+    def _place(self, chain_id: str) -> Path:
+        return self._drafts.get(chain_id) or self._final(chain_id)
 
     @contextmanager
     def pinned(self, chain_ids: Iterable[str]) -> Iterator[None]:
@@ -137,7 +157,8 @@ class LayerStore:
         with self.lock:
             layer = self._layers.pop(chain_id)
             gone = self._root / f"{_NEW}gone-{os.urandom(8).hex()}"
-            os.rename(self._root / chain_id.removeprefix("sha256:"), gone)
+            os.rename(self._place(chain_id), gone)
+            self._drafts.pop(chain_id, None)
             self._driver.remove(initlayer.init_layer_id(layer.driver_layer), later=True)
             self._driver.remove(layer.driver_layer, later=True)
         shutil.rmtree(gone)
@@ -154,13 +175,13 @@ class LayerStore:
 
     def tar(self, layer: Layer) -> Iterator[bytes]:
         """The layer's tar, uncompressed, byte for byte as it came in."""
-        stored = self._root / layer.chain_id.removeprefix("sha256:") / "content.zst"
+        stored = self._place(layer.chain_id) / "content.zst"
         return rebuild.rebuild(stored, self._driver.diff_dir(layer.driver_layer), layer.diff_id, whole=layer.whole)
 
     def collect(self) -> None:
         """Removes what a killed load left: drafts, and driver layers without a record."""
         with self.lock:
-            making = set(self._making)
+            making = self._making | {layer.driver_layer for layer in self._layers.values()}
             if self.warnings:
                 return  # a record that cannot be read may name any driver layer
             recorded = {layer.driver_layer for layer in self._layers.values()}

@@ -8,7 +8,8 @@ from wherry.image.archive import Planned, read_plan
 from wherry.image.config import Image, chain_ids
 from wherry.image.layers import Layer
 from wherry.image.reference import Reference
-from wherry.image.spool import Member, Spool
+from wherry.image.spool import Spool
+from wherry.image.worker import Worker
 from wherry.model.ids import short
 
 if TYPE_CHECKING:
@@ -17,31 +18,36 @@ if TYPE_CHECKING:
 
 def load(store: ImageStore, src: BinaryIO, progress: Progress) -> list[str]:
     """See `ImageStore.load`. The images that came before a bad one stay."""
-    with Spool(store.archive_dir()) as spool:
+    with Spool(store.archive_dir()) as spool, Worker() as worker:
         spool.read_archive(src)
-        return [_load_one(store, plan, progress).id for plan in read_plan(spool)]
+        return [_load_one(store, worker, plan, progress).id for plan in read_plan(spool)]
 
 
-def _load_one(store: ImageStore, plan: Planned, progress: Progress) -> Image:
+def _load_one(store: ImageStore, worker: Worker, plan: Planned, progress: Progress) -> Image:
     chains = chain_ids(plan.diff_ids)
-    with store.layers.pinned(chains):
-        below: Layer | None = None
-        for chain, diff_id, member in zip(chains, plan.diff_ids, plan.layers, strict=True):
-            below = store.layers.find(chain) or _layer(store, member, below, chain, diff_id, progress)
-        image = store.add_image(plan.raw)
-        for ref in plan.refs:
-            _name(store, ref, image, progress)
+    try:
+        with store.layers.pinned(chains):
+            below: Layer | None = None
+            for chain, diff_id, member in zip(chains, plan.diff_ids, plan.layers, strict=True):
+                known = store.layers.find(chain)
+                if known is None:
+                    _tell(progress, diff_id, 0, member.size)
+                    known = store.layers.add(worker, member.file, below, chain, diff_id)
+                    _tell(progress, diff_id, member.size, member.size)
+                below = known
+            image = store.add_image(plan.raw)
+            for ref in plan.refs:
+                _name(store, ref, image, progress)
+    except BaseException:
+        store.release_layers(list(chains))
+        raise
     if not plan.refs:
         progress({"stream": f"Loaded image ID: {image.id}\n"})
     return image
 
 
-def _layer(store: ImageStore, member: Member, below: Layer | None, chain: str, diff_id: str, progress: Progress) -> Layer:
-    shown = {"status": "Loading layer", "id": short(diff_id)}
-    progress({**shown, "progressDetail": {"current": 0, "total": member.size}})
-    layer = store.layers.add(member.file, below, chain, diff_id)
-    progress({**shown, "progressDetail": {"current": member.size, "total": member.size}})
-    return layer
+def _tell(progress: Progress, diff_id: str, current: int, total: int) -> None:
+    progress({"status": "Loading layer", "id": short(diff_id), "progressDetail": {"current": current, "total": total}})
 
 
 def _name(store: ImageStore, ref: Reference, image: Image, progress: Progress) -> None:

@@ -161,6 +161,7 @@ class ImageStore:
             if (known := self._images.get(identifier)) is not None:
                 return known
             image = self._build(identifier, config, diff_ids)
+            self.layers.promote(image.chain_ids)
             atomic.write(self.root / "images" / identifier.removeprefix("sha256:"), raw)
             self._images[identifier] = image
             return image

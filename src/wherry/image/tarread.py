@@ -15,6 +15,7 @@ from wherry.image.compress import Readable, readall
 
 BLOCK = 512
 CHUNK = 1 << 20
+_MAX_TIME = (1 << 40) * 1_000_000_000  # nanoseconds; far more than any filesystem holds
 XATTR_PREFIX = "SCHILY.xattr."
 
 
@@ -147,7 +148,7 @@ class TarReader:
                 raise TarError(f"{entry.name}: a directory with content")
         if entry.kind != "0":
             entry.size = 0  # POSIX: a size there names no content; Go's writer and GNU tar store 0
-        if not -(1 << 62) < entry.mtime_ns < 1 << 62:
+        if abs(entry.mtime_ns) > _MAX_TIME:
             entry.mtime_ns = 0  # as Docker does with a time that no filesystem can hold
         self._total += entry.size
         if entry.size < 0 or self._total > limits.payload:
