@@ -313,6 +313,7 @@ def test_every_verb_has_help(run: Run) -> None:
         assert f"wherry {verb} [OPTIONS]" in out and max(map(len, out.splitlines())) <= 80, verb
     out = run("run", "--help")[1]
     assert re.search(r"^  -e, --env list +\S", out, re.M) and re.search(r"^      --rm +\S", out, re.M)
+    out = " ".join(out.split())
     assert "(default -1)" in out and '(default "missing")' in out and "--net " not in out
 
 
