@@ -115,7 +115,7 @@ def log_options(value: dict[str, str] | None) -> WherryError | str | None:
     return None
 
 
-_LOG_DRIVERS = ("none", "local", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs", "logentries")
+_LOG_DRIVERS = ("local", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs", "logentries")
 _CONSISTENCY = ("", "default", "consistent", "cached", "delegated")
 _PROPAGATIONS = ("", "rprivate", "private", "rshared", "shared", "rslave", "slave")
 
@@ -145,7 +145,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Rule]] = {
         "io_maximum_iops": not_built, "io_maximum_bandwidth": not_built, "mounts": inside, "masked_paths": built, "readonly_paths": built,
         "init": built,
     },
-    m.LogConfig: {"type": one_of(("", "json-file"), _LOG_DRIVERS), "config": log_options},
+    m.LogConfig: {"type": one_of(("", "json-file", "none"), _LOG_DRIVERS), "config": log_options},
     m.RestartPolicy: {"name": one_of(("", "no", "always", "unless-stopped", "on-failure")), "maximum_retry_count": built},
     m.MountRequest: {
         "type": one_of(("bind", "volume", "tmpfs"), ("image", "cluster", "npipe")), "source": built, "target": built, "read_only": built,

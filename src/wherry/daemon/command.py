@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from wherry.cgroups import Resources
-from wherry.daemon import environment, rlimits, verify, volumes
+from wherry.daemon import environment, logconfig, rlimits, verify, volumes
 from wherry.daemon.daemon import Daemon
 from wherry.init import defaults
 from wherry.linux import capability, mount
@@ -181,22 +181,8 @@ def _mounts(d: Daemon, container: Container, points: list[tuple[MountPoint, Moun
 
 def start_options(container: Container) -> dict[str, Any]:
     """What the monitor has to know beside the Command."""
-    config, log = container.config, container.host.log_config
-    options = log.config or {}
+    config = container.config
     return {
         "open_stdin": config.open_stdin, "stdin_once": config.stdin_once,
-        "log": {"name": f"{container.id}-json.log", "max_size": verify_size(options.get("max-size")), "max_file": int(options.get("max-file", "1"))},
+        "log": logconfig.writer_of(container.id, container.host.log_config),
     }
-
-
-def verify_size(text: str | None) -> int | None:
-    """`10m` in bytes; None for no limit. ValueError for anything else."""
-    if text is None or text in ("", "-1"):
-        return None
-    number, unit = text.rstrip("bB").lower(), 1
-    if number and number[-1] in "kmg":
-        unit = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[number[-1]]
-        number = number[:-1]
-    return int(float(number) * unit)
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,7 +26,7 @@ from wherry.network.proxy import listen
 from wherry.network.proxyclient import ProxyClient
 from wherry.store.db import Database
 from wherry.store.journal import Journal
-from wherry.volume.store import VolumeStore
+from wherry.volume.store import Volume, VolumeStore
 
 log = logging.getLogger("wherryd")
 
@@ -47,7 +47,7 @@ class Daemon:
         self.driver = open_driver(options.storage_driver or None, root)
         self.images = ImageStore(root, self.driver)
         self.containers = Containers(root / "containers", self.db)
-        self.volumes = VolumeStore(root / "volumes", self.db)
+        self.volumes = VolumeStore(root / "volumes", self.db, self._volume_event, log.warning)
         self.cgroups = cgroups.detect()
         self.seccomp = ProfileCache(root / "seccomp")
         self.execs: dict[str, Any] = {}
@@ -82,6 +82,9 @@ class Daemon:
         """Tells the event bus that a container came to, or left, the default bridge."""
         self.events.publish("network", action, network_id(engine_id(self.options.data_root), "bridge"),
                             {"container": container.id, "name": "bridge", "type": "bridge"})
+
+    def _volume_event(self, action: str, volume: Volume, attributes: Mapping[str, str]) -> None:
+        self.events.publish("volume", action, volume.name, {"driver": volume.driver, **attributes})
 
     def remember(self, container: Container, spans: list[Span]) -> None:
         """Keeps the steps of a start for a while."""

@@ -33,7 +33,7 @@ def heard(d: Daemon, container: Container, monitor: Monitor, event: dict[str, An
     elif kind == "oom":
         d.event(container, "oom")
     elif kind == "log":
-        log.error("container %s: its log cannot be written: %s", container.name, event["message"])
+        log.error("container %s: its log %s", container.name, event["message"])
 
 
 def _monitor_gone(d: Daemon, container: Container, monitor: Monitor) -> None:

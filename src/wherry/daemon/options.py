@@ -229,7 +229,7 @@ _LATER = frozenset((
     "node-generic-resources", "allow-nondistributable-artifacts", "min-api-version",
 ))  # fmt: skip
 _SHORT_LATER = {"G": "group"}
-_LOG_DRIVERS = ("none", "local", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs")
+_LOG_DRIVERS = ("local", "syslog", "journald", "gelf", "fluentd", "awslogs", "splunk", "etwlogs", "gcplogs")
 _LOG_OPTS = ("max-size", "max-file")
 _BY_NAME = {flag.name: flag for flag in FLAGS}
 _BY_SHORT = {flag.short: flag for flag in FLAGS if flag.short}
@@ -353,9 +353,12 @@ def _checked(values: Mapping[str, Any]) -> Options:
         _wrong("log-level", options.log_level, f"one of {', '.join(LOG_LEVELS)}")
     if options.log_driver in _LOG_DRIVERS:
         raise Unimplemented(f"the log driver {options.log_driver!r} is not built yet; json-file is")
-    if options.log_driver != "json-file":
-        _wrong("log-driver", options.log_driver, "json-file")
-    check_log_opts(options.log_opts)
+    if options.log_driver not in ("json-file", "none"):
+        _wrong("log-driver", options.log_driver, "json-file or none")
+    if options.log_driver == "json-file":
+        check_log_opts(options.log_opts)
+    elif options.log_opts:
+        raise InvalidArgument("the log driver none has no options")
     if options.bridge == "none":
         raise Unimplemented("running without a default bridge (--bridge=none) is not built yet; containers can ask for --network none")
     if options.mtu and not 68 <= options.mtu <= 65535:

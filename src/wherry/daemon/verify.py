@@ -11,9 +11,10 @@ import msgspec
 
 from wherry.cgroups import DEFAULT_DEVICE_RULES, DeviceRule, Resources
 from wherry.cgroups.resources import quota_of_nano_cpus
+from wherry.daemon import logconfig
 from wherry.daemon.daemon import Daemon
 from wherry.linux import capability
-from wherry.model.config import Config, HostConfig, LogConfig
+from wherry.model.config import Config, HostConfig
 from wherry.model.errors import InvalidArgument
 
 MIN_MEMORY = 6 << 20  # below it the start itself does not fit, as in Docker
@@ -46,7 +47,7 @@ def _defaults(d: Daemon, host: HostConfig) -> HostConfig:
         cgroupns_mode=host.cgroupns_mode or ("private" if d.cgroups.version == "v2" else "host"),
         shm_size=host.shm_size or d.options.default_shm_size,
         restart_policy=msgspec.structs.replace(host.restart_policy, name=host.restart_policy.name or "no"),
-        log_config=LogConfig(type=host.log_config.type or "json-file", config={**d.options.log_opts, **(host.log_config.config or {})}),
+        log_config=logconfig.settle(host.log_config, d.options),
         runtime=host.runtime or "wherry",
     )
 

@@ -170,7 +170,8 @@ class Monitor:
 
     def _open_log(self, options: dict[str, Any]) -> JsonLog:
         return JsonLog(self.log_dir, options["name"], max_size=options["max_size"], max_file=options["max_file"],
-                       on_failure=lambda error: self.report({"event": "log", "message": str(error)}))
+                       on_failure=lambda error: self.report({"event": "log", "message": f"cannot be written, the program runs on: {error}"}),
+                       on_resume=lambda lost: self.report({"event": "log", "message": f"is written again; {lost} bytes of records were lost"}))
 
     def _running(self, started: native.Started, stdio: native.Stdio, message: dict[str, Any], command: Command) -> None:
         self.started = started
