@@ -61,9 +61,10 @@ def test_every_step_has_its_name_in_the_trace(rootfs: Path) -> None:
     assert ready is not None
     names = [span.name for span in ready.spans]
     wanted = [
-        "init: private propagation", "init: attach root", "init: mount /proc", "init: mount /dev", "init: network", "init: masked paths",
-        "init: read-only paths", "init: pivot_root", "init: hostname", "init: sysctls", "init: session", "init: wait for Go", "init: rlimits",
-        "init: umask and signals", "init: bounding set", "init: user", "init: working directory", "init: seccomp", "init: capabilities",
+        "init: private propagation", "init: attach root", "init: mount /proc", "init: mount /dev", "init: masked paths",
+        "init: read-only paths", "init: pivot_root", "init: hostname", "init: session", "init: look up user", "init: network",
+        "init: sysctls", "init: wait for Go", "init: rlimits", "init: umask and signals", "init: bounding set", "init: user",
+        "init: working directory", "init: seccomp", "init: capabilities",
     ]  # fmt: skip
     assert [name for name in names if name in wanted] == wanted
     assert all(span.process == "init" and span.end_ns >= span.start_ns for span in ready.spans)

@@ -33,8 +33,6 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
             # The root of the new one is the group that this process is in: it entered its groups before.
             unshare(CLONE_NEWCGROUP)
     root = build_mounts(command, fds)
-    # The monitor makes the veth while the mounts are laid (ADR 0040).
-    finish_network(command, pipe)
     proc, slave = root.proc, -1
     if process.tty:
         with step("init: console"):
@@ -51,11 +49,6 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
         audit.entered()
     with step("init: hostname"):
         _name_host(command)
-    with step("init: sysctls"):
-        own_net, own_ipc = command.namespaces.net == "new", command.namespaces.ipc == "new"
-        if own_net:
-            set_network_sysctls(proc)
-        procfs.set_sysctls(proc, command.sysctls, own_net=own_net, own_ipc=own_ipc)
     if process.oom_score_adj:
         with step("init: oom_score_adj"):
             procfs.set_oom_score_adj(proc, process.oom_score_adj)
@@ -64,6 +57,13 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
         join_new_keyring()
     with step("init: look up user"):
         who = user.lookup(root.fd, process.user, process.group_add)
+    # The monitor has made the veth meanwhile (ADR 0040); a sysctl may name the interface.
+    finish_network(command, pipe)
+    with step("init: sysctls"):
+        own_net, own_ipc = command.namespaces.net == "new", command.namespaces.ipc == "new"
+        if own_net:
+            set_network_sysctls(proc)
+        procfs.set_sysctls(proc, command.sysctls, own_net=own_net, own_ipc=own_ipc)
     with step("init: wait for Go"):
         pipe.wait_go()
     finalize(process, who, root.fd)
