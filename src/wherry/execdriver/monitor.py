@@ -102,11 +102,11 @@ class Monitor:
             elif fd in self.controls:
                 self._control(self.controls[fd])
             elif self.oom is not None and fd == self.oom.fd:
-                self._out_of_memory(fd)
+                self._out_of_memory(self.oom)
         return ended
 
-    def _out_of_memory(self, fd: int) -> None:
-        os.read(fd, 4096)
+    def _out_of_memory(self, watch: OomWatch) -> None:
+        watch.clear()
         if self.started is not None and self.started.group is not None and self.started.group.procs():
             self.report({"event": "oom"})
 
