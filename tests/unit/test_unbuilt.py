@@ -95,6 +95,10 @@ def test_every_field_that_is_not_built_is_refused_by_name(kind: type[msgspec.Str
     elif rule is unbuilt.port_bindings:
         with pytest.raises(Unimplemented, match="PortBindings"):
             check(m.HostConfig(port_bindings={"80/tcp": None, "81/sctp": None}))
+        check(m.HostConfig(port_bindings={"80": [m.PortBinding(host_ip="::", host_port="80-90")], "9/UDP": [m.PortBinding()]}))
+        for key, ip, port in (("x", "", ""), ("70000/tcp", "", ""), ("80/tcp", "", "x"), ("80/tcp", "", "9-8"), ("80/tcp", "1.2.3", "")):
+            with pytest.raises(InvalidArgument, match="PortBindings"):
+                check(m.HostConfig(port_bindings={key: [m.PortBinding(host_ip=ip, host_port=port)]}))
     elif rule is not unbuilt.inside:
         with pytest.raises((Unimplemented, InvalidArgument), match=field.encode_name):
             check(record)

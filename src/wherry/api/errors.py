@@ -8,6 +8,7 @@ import msgspec
 
 from wherry.api.messages import Answer
 from wherry.model import errors
+from wherry.model.version import TooOld
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def error_answer(error: BaseException) -> Answer:
     status = status_of(error)
     if status == 304:
         return Answer(304)
+    if isinstance(error, TooOld):
+        return Answer(status, message_of(error).encode() + b"\n", (("Content-Type", "text/plain; charset=utf-8"),))
     if not isinstance(error, errors.WherryError):
         log.error("internal error: %s", error, exc_info=error)
     return Answer(status, error_body(error), (("Content-Type", "application/json"),))

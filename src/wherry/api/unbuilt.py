@@ -6,8 +6,10 @@ the error to raise. "Not set" is Go's zero value, also inside records: clients s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -82,9 +84,36 @@ def healthcheck(value: m.HealthConfig | None) -> str | None:
     return "health checks are not built yet"
 
 
-def port_bindings(value: dict[str, Any] | None) -> str | None:
-    wrong = [key for key in value or {} if key.lower().endswith("/sctp")]
-    return f"publishing SCTP ports ({wrong[0]!r}) is not built yet" if wrong else None
+def port_bindings(value: dict[str, list[m.PortBinding] | None] | None) -> WherryError | str | None:
+    for key, bindings in (value or {}).items():
+        found = _PORT.fullmatch(key)
+        if not found or int(found[1]) > 65535:
+            return InvalidArgument(f"not a port of a container: {key!r} (such as 80/tcp)")
+        if (found[2] or "").lower() == "sctp":
+            return f"publishing SCTP ports ({key!r}) is not built yet"
+        for binding in bindings or ():
+            if not _is_host_port(binding.host_port):
+                return InvalidArgument(f"{key}: not a port of this host, or a range of ports: {binding.host_port!r}")
+            if binding.host_ip and not _is_address(binding.host_ip):
+                return InvalidArgument(f"{key}: not an IP address: {binding.host_ip!r}")
+    return None
+
+
+_PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_HOST_PORT = re.compile(r"(?:([0-9]{1,5})(?:-([0-9]{1,5}))?)?")
+
+
+def _is_host_port(text: str) -> bool:
+    found = _HOST_PORT.fullmatch(text)
+    return bool(found) and int(found[1] or 0) <= int(found[2] or found[1] or 0) <= 65535
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 _OPTIONS_BUILT = ("no-new-privileges", "seccomp")

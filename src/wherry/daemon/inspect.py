@@ -92,6 +92,7 @@ def host_json(host: HostConfig, cgroup_v1: bool) -> dict[str, Any]:
         plain["MaskedPaths"] = masked_paths(os.cpu_count() or 0)
     if host.readonly_paths is None and not host.privileged:
         plain["ReadonlyPaths"] = list(READONLY_PATHS)
+    plain["OomKillDisable"] = bool(host.oom_kill_disable)
     plain["PidsLimit"] = host.pids_limit or None
     plain["MemorySwappiness"] = None if host.memory_swappiness == -1 else host.memory_swappiness
     if host.mounts:

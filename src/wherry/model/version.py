@@ -22,6 +22,10 @@ OLDEST = Version(1, 24)
 NEWEST = Version(1, 51)
 
 
+class TooOld(InvalidArgument):
+    """The client speaks only versions that this daemon has forgotten; such a client expects errors as plain text."""
+
+
 def parse_version(text: str) -> Version:
     """`1.43` as a Version; parts after the second may only be zeros. Raises InvalidArgument."""
     parts = text.split(".")
@@ -37,7 +41,7 @@ def negotiate(text: str) -> Version:
     """The version a client asks for in its path; InvalidArgument names both versions when this daemon does not speak it."""
     version = parse_version(text)
     if version < OLDEST:
-        raise InvalidArgument(f"client version {version} is too old: the oldest API version this daemon speaks is {OLDEST}; use a newer client")
+        raise TooOld(f"client version {version} is too old: the oldest API version this daemon speaks is {OLDEST}; use a newer client")
     if version > NEWEST:
         raise InvalidArgument(f"client version {version} is too new: the newest API version this daemon speaks is {NEWEST}")
     return version

@@ -127,10 +127,15 @@ def save(d: Daemon, r: Request) -> Stream:
     return Stream("application/x-tar", produce)
 
 
+#: What an image's configuration shows even where it is not set.
+_CONFIG = {"Cmd": None, "Entrypoint": None, "Env": None, "Labels": None, "OnBuild": None, "User": "", "Volumes": None, "WorkingDir": ""}
+
+
 def inspect(d: Daemon, r: Request) -> Answer:
     if r.version >= (1, 49):
         _refuse_platform(r)
     shown = d.images.inspect(r.name)
+    shown["Config"] = {**_CONFIG, **shown["Config"]}
     if r.version < (1, 44):
         shown["VirtualSize"] = shown["Size"]
     if r.version < (1, 45):
