@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -311,3 +313,48 @@ def test_answers_are_one_packet(path: str) -> None:
         client.sock.sendall(b"GET /things/json HTTP/1.1\r\nHost: x\r\n\r\n")
         data = client.sock.recv(65536)
         assert msgspec.json.decode(data.partition(b"\r\n\r\n")[2]) == ["list"]
+
+
+PASSED = """
+import sys
+from wherry.api.listen import open_listeners
+[sock] = open_listeners([sys.argv[1]])
+connection, _ = sock.accept()
+connection.sendall(b"passed")
+"""
+
+
+@pytest.mark.parametrize("host", ["fd://", "fd://3", "fd://api"])
+def test_sockets_passed_by_a_service_manager(tmp_path: Path, host: str) -> None:
+    [listener] = open_listeners([f"unix://{tmp_path}/s"])
+    # The shell puts the socket where sd_listen_fds(3) says it is, and its own PID, which exec keeps, into the environment.
+    script = f'exec 3<&{listener.fileno()}; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=api exec "$0" -c "$1" "$2"'
+    process = subprocess.Popen(["bash", "-c", script, sys.executable, PASSED, host], pass_fds=[listener.fileno()])
+    try:
+        with Client(f"{tmp_path}/s") as client:
+            assert client.file.read() == b"passed"
+    finally:
+        listener.close()
+        assert process.wait(10) == 0
+
+
+def test_a_socket_that_was_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    with pytest.raises(Unavailable, match="fd://77"):
+        open_listeners(["fd://77"])
+
+
+def test_many_connections_at_once(path: str) -> None:
+    clients = [Client(path) for _ in range(64)]
+    for client in clients:
+        client.sock.sendall(b"GET /things/a/json HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [client.answer()[0] for client in clients] == [200] * 64
+    for client in clients:
+        client.__exit__()
+
+
+def test_pipelined_requests_are_answered_in_order(path: str) -> None:
+    with Client(path) as client:
+        client.sock.sendall(b"".join(b"GET /things/%d/json HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(5)))
+        assert [json.loads(client.answer()[2])["vars"]["name"] for _ in range(5)] == list("01234")

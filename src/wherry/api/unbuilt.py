@@ -105,7 +105,7 @@ _HOST_PORT = re.compile(r"(?:([0-9]{1,5})(?:-([0-9]{1,5}))?)?")
 
 def _is_host_port(text: str) -> bool:
     found = _HOST_PORT.fullmatch(text)
-    return bool(found) and int(found[1] or 0) <= int(found[2] or found[1] or 0) <= 65535
+    return found is not None and int(found[1] or 0) <= int(found[2] or found[1] or 0) <= 65535
 
 
 def _is_address(text: str) -> bool:
