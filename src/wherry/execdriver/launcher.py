@@ -162,13 +162,14 @@ class Launcher:
                 self.proxy = -1
                 self._say({"event": "proxy-died"})
             elif pid in self.children:
-                self._monitor_ended(self.children.pop(pid))
+                self._monitor_ended(self.children.pop(pid), status)
             elif pid in self.orphans:
                 self._orphan_ended(self.orphans.pop(pid), status)
 
-    def _monitor_ended(self, child: Child) -> None:
-        """An orderly end has left exit.json or no state.json; otherwise the init is ours now: its streams are gone, so it is ended."""
-        state = native.read_json(child.exec_dir, "state.json")
+    def _monitor_ended(self, child: Child, status: int) -> None:
+        """After an orderly end all is recorded, and perhaps forgotten already; otherwise the init is ours now: its streams are gone, so it
+        is ended."""
+        state = native.read_json(child.exec_dir, "state.json") if status != 0 else None
         if state is None or native.read_json(child.exec_dir, "exit.json") is not None:
             os.close(child.exec_dir)
             return
@@ -185,7 +186,10 @@ class Launcher:
         code = os.waitstatus_to_exitcode(status) if status is not None else 137
         record = {"version": 1, "code": code if code >= 0 else 128 - code, "at": time_ns(), "oom": False,
                   "error": "the container's monitor process died, so the container was ended"}
-        native.write_json(child.exec_dir, "exit.json", record)
+        try:
+            native.write_json(child.exec_dir, "exit.json", record)
+        except FileNotFoundError:
+            pass  # wherryd has recorded this end and removed the directory
         os.close(child.exec_dir)
         self._say({"event": "monitor-died", "id": child.container, "exec": child.exec_id})
 
