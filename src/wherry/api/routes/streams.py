@@ -16,6 +16,7 @@ from wherry.daemon.daemon import Daemon
 from wherry.daemon.logs import Chunk, LogOptions
 from wherry.model.container import Container
 from wherry.model.errors import WherryError
+from wherry.model.steps import Span, Trace, step, use_trace
 from wherry.model.times import parse_unix
 from wherry.model.version import Version
 
@@ -49,12 +50,28 @@ def attach_container(d: Daemon, r: Request) -> Reply:
         return Answer(status_of(error), message_of(error).encode() + b"\r\n", (("Content-Type", RAW), ("Connection", "close")))
     replay = q.flag("logs") and (request.stdout or request.stderr)
     # Whoever starts the container next takes its lock: it must not come between the switch, which the client sees, and the handing over.
-    with nullcontext() if replay else container.lock:
-        client, early = switch(r, container.config.tty)
-        if replay:
-            _replay(d, r, container, request, client)
-        attach.hand_over(d, container, request, client, early)
+    trace = Trace("wherryd")
+    use_trace(trace)
+    try:
+        with nullcontext() if replay else container.lock:
+            client, early = switch(r, container.config.tty)
+            if replay:
+                _replay(d, r, container, request, client)
+            with step("attach: hand over"):
+                attach.hand_over(d, container, request, client, early)
+    finally:
+        use_trace(None)
+    _remember(d, container, trace.spans)
     return Hijacked()
+
+
+def _remember(d: Daemon, container: Container, spans: list[Span]) -> None:
+    """An attach before the first start belongs to its trace."""
+    if container.state.started_at:
+        return
+    with d.traces_lock:
+        if container.id in d.traces:
+            d.traces[container.id] = [*d.traces[container.id], *spans]
 
 
 def _replay(d: Daemon, r: Request, container: Container, request: AttachRequest, client: socket.socket) -> None:
