@@ -71,6 +71,12 @@ def test_tmpfs(cli: Cli) -> None:
     assert out.startswith("700\n") and " 2048 " in out and "noexec" in out and "nosuid" in out
 
 
+def test_mode_of_a_tmpfs(cli: Cli) -> None:
+    mounts = ("--tmpfs", "/new/place", "--tmpfs", "/etc", "--tmpfs", "/own:mode=710")
+    out = cli("run", "--rm", *mounts, "busybox", "stat", "-c", "%a", "/new/place", "/etc", "/own").out
+    assert out.split() == ["1777", "755", "710"]
+
+
 def test_mount_syntax(cli: Cli, name: str, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a\n")
     mounts = (f"type=bind,src={tmp_path},dst=/b,readonly", f"type=volume,src={name},dst=/v", "type=tmpfs,dst=/t,tmpfs-size=1m")

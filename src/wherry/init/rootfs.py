@@ -20,7 +20,7 @@ from wherry.linux.mount import (
     new_mount,
     umount,
 )
-from wherry.linux.path import O_PATH, make_dirs_in_root, make_file_in_root
+from wherry.linux.path import O_PATH, make_dirs_in_root, make_file_in_root, open_in_root
 from wherry.linux.process import pivot_root
 from wherry.model.command import Command, Mount
 from wherry.model.errors import InvalidArgument
@@ -71,11 +71,12 @@ def _mount(root: int, mount: Mount, command: Command, fds: list[int]) -> None:
     if mount.kind == "bind":
         _mount_bind(root, mount, fds[mount.fd])
         return
+    covers = mount.kind == "tmpfs" and _exists(root, mount.target)
     target = _target(root, mount)
     try:
         options = dict(mount.options)
-        if mount.kind == "tmpfs" and "mode" not in options:
-            # A tmpfs over a directory of the image keeps that directory's mode (/tmp stays 1777).
+        if covers and "mode" not in options:
+            # A tmpfs over a directory of the image keeps that directory's mode; a new one has the kernel's default, 1777.
             options["mode"] = f"{stat.S_IMODE(os.fstat(target).st_mode):o}"
         kind = "cgroup2" if mount.kind == "cgroup" else _KINDS[mount.kind]
         if mount.kind == "shm":
@@ -109,6 +110,14 @@ def _mount_bind(root: int, mount: Mount, source: int) -> None:
 def _set_propagation(fd: int, mount: Mount) -> None:
     if mount.propagation:
         mount_setattr(fd, propagation=mount.propagation & ~MS_REC, recursive=bool(mount.propagation & MS_REC))
+
+
+def _exists(root: int, path: str) -> bool:
+    try:
+        os.close(open_in_root(root, path))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _target(root: int, mount: Mount) -> int:
