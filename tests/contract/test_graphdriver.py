@@ -236,6 +236,17 @@ def test_a_data_root_with_a_long_and_odd_name(tmp_path: Path) -> None:
     assert changes(driver, "b") == {"/file": Kind.ADDED}
 
 
+def test_volatile_mounts_come_again(driver: Driver) -> None:
+    """A container with --rm may be restarted; and one that is no longer volatile mounts as well."""
+    driver.create("a", None)
+    driver.create("b", "a")
+    for turn, volatile in enumerate((True, True, False, True)):
+        fd = driver.open_mount("b", volatile=volatile)
+        Path(path(fd, f"file{turn}")).write_text("x")
+        assert len(os.listdir(path(fd))) == turn + 1
+        os.close(fd)
+
+
 def test_init_layer_is_invisible_in_diff(driver: Driver) -> None:
     driver.create("a", None)
     write(driver, "a", {"etc/passwd": "root", "bin/sh": "x"})

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -89,13 +90,21 @@ class Overlay:
             return MountSpec("overlay", diffs, options=OPTIONS, readonly=True)
         return MountSpec("overlay", diffs[1:], diffs[0], root / layer_id / "work", OPTIONS)
 
-    def open_mount(self, layer_id: str, *, readonly: bool = False) -> int:
+    def open_mount(self, layer_id: str, *, readonly: bool = False, volatile: bool = False) -> int:
         spec = self.mount_spec(layer_id, readonly=readonly)
         if spec.kind == "bind":
             return open_bind(spec)
+        if spec.work is not None:
+            self._forget_volatile(layer_id)
+            if volatile:
+                spec = replace(spec, options=(*spec.options, ("volatile", "")))
         if self.way == "mount" or (self.way == "string" and len(_joined(spec)) > _VALUE_MAX):
             return _mount_call(spec, self._mnt / layer_id)
         return _mount_context(spec, self.way)
+
+    def _forget_volatile(self, layer_id: str) -> None:
+        """A volatile mount leaves a mark that forbids the next one, for a crash may have lost data; ours were not worth keeping then."""
+        tree.remove_tree(self._layout.fd, f"{layer_id}/work/work/incompat")
 
     def changes(self, layer_id: str) -> list[Change]:
         parent = self._layout.parent(layer_id)
@@ -162,7 +171,10 @@ def _mount_context(spec: MountSpec, way: Way) -> int:
             mount.fsconfig_string(context, "upperdir", value(spec.upper))
             mount.fsconfig_string(context, "workdir", value(spec.work))
         for key, text in spec.options:
-            mount.fsconfig_string(context, key, text)
+            if text:
+                mount.fsconfig_string(context, key, text)
+            else:
+                mount.fsconfig_flag(context, key)
         mount.fsconfig_create(context)
         return mount.fsmount(context, mount.MOUNT_ATTR_RDONLY if spec.readonly else 0)
 
@@ -174,7 +186,7 @@ def _mount_call(spec: MountSpec, where: Path) -> int:
         options = [f"lowerdir={lowers}"]
         if spec.upper is not None and spec.work is not None:
             options += [f"upperdir=/proc/self/fd/{_open(spec.upper, stack)}", f"workdir=/proc/self/fd/{_open(spec.work, stack)}"]
-        options += [f"{key}={text}" for key, text in spec.options]
+        options += [f"{key}={text}" if text else key for key, text in spec.options]
         target = where.with_name(f"{where.name}.{os.urandom(4).hex()}")
         target.mkdir(mode=0o700, parents=True)
         stack.callback(target.rmdir)

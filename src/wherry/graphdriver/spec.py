@@ -25,7 +25,9 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MountSpec:
-    """How the merged view of a layer is mounted. `lowers` are topmost first; a bind mount has one lower and nothing else."""
+    """How the merged view of a layer is mounted. `lowers` are topmost first; a bind mount has one lower and nothing else.
+
+    An option with an empty value is a flag."""
 
     kind: Literal["overlay", "bind"]
     lowers: tuple[Path, ...]
@@ -64,8 +66,11 @@ class Driver(Protocol):
 
     def mount_spec(self, layer_id: str, *, readonly: bool = False) -> MountSpec: ...
 
-    def open_mount(self, layer_id: str, *, readonly: bool = False) -> int:
-        """Descriptor of a detached mount of the merged view; the caller attaches it with move_mount(2), or just closes it."""
+    def open_mount(self, layer_id: str, *, readonly: bool = False, volatile: bool = False) -> int:
+        """Descriptor of a detached mount of the merged view; the caller attaches it with move_mount(2), or just closes it.
+
+        The end of an overlay mount waits for a sync of the whole filesystem below; `volatile` spares that, and makes fsync in the mount do
+        nothing: for layers that are not worth keeping over a power loss. Drivers without such a thing take no notice."""
 
     def changes(self, layer_id: str) -> list[Change]:
         """Differences from the parent, sorted by path; a directory above a change counts as modified."""

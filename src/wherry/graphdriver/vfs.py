@@ -69,7 +69,7 @@ class Vfs:
     def mount_spec(self, layer_id: str, *, readonly: bool = False) -> MountSpec:
         return MountSpec("bind", (self.diff_dir(layer_id),), readonly=readonly)
 
-    def open_mount(self, layer_id: str, *, readonly: bool = False) -> int:
+    def open_mount(self, layer_id: str, *, readonly: bool = False, volatile: bool = False) -> int:
         return open_bind(self.mount_spec(layer_id, readonly=readonly))
 
     def changes(self, layer_id: str) -> list[Change]:

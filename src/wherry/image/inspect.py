@@ -12,6 +12,8 @@ from wherry.image.listing import seconds
 if TYPE_CHECKING:
     from wherry.image.store import ImageStore
 
+# Always shown, whether the image has them or not.
+_CONFIG: dict[str, Any] = {"User": "", "WorkingDir": "", **dict.fromkeys(("Env", "Cmd", "Entrypoint", "Labels", "OnBuild", "Volumes"))}
 _NEVER = "0001-01-01T00:00:00Z"
 
 
@@ -27,7 +29,7 @@ def inspect(store: ImageStore, image: Image) -> dict[str, Any]:
         "Created": image.created,
         "DockerVersion": config.get("docker_version") or "",
         "Author": config.get("author") or "",
-        "Config": image.run_config,
+        "Config": {**_CONFIG, **image.run_config},
         "Architecture": config.get("architecture") or "",
         "Os": config.get("os") or "linux",
         "Size": image.size,

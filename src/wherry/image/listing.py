@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _FILTERS = ("before", "dangling", "label", "reference", "since", "until")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+NEVER = -62135596800.0  # 0001-01-01T00:00:00Z, the zero time of Go
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?)(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
@@ -107,10 +108,10 @@ def _shell(pattern: str) -> re.Pattern[str]:
 
 
 def seconds(text: str) -> float:
-    """Unix time of an RFC 3339 text as image configs hold it (nanoseconds allowed); 0 where it is none."""
+    """Unix time of an RFC 3339 text as image configs hold it (nanoseconds allowed); the year 1 where it is none, which clients show as N/A."""
     found = _TIME.fullmatch(text)
     if found is None:
-        return 0.0
+        return NEVER
     whole = datetime.fromisoformat(found[1] + (found[3] or "Z").replace("Z", "+00:00"))
     return whole.timestamp() + float(found[2] or 0)
 

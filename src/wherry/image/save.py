@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from wherry.image.config import Image
-from wherry.image.listing import seconds
 from wherry.image.reference import Reference, parse
 from wherry.model.errors import NotFound, WherryError
 
@@ -141,5 +140,4 @@ class _Archive:
         self._dst.write(bytes(-size % tarfile.BLOCKSIZE))
 
     def _header(self, header: tarfile.TarInfo) -> None:
-        header.mtime = int(seconds("1970-01-01T00:00:00Z"))
         self._dst.write(header.tobuf(tarfile.GNU_FORMAT))
