@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from namespaces import Namespace
@@ -184,3 +185,37 @@ def test_half_a_connect_leaves_nothing(host, make):
     with pytest.raises(OSError, match="No such device"):
         host.run(netlink.connect_veth, "vethgone", "nobridge", pid=1)
     assert set(host.run(links)) == before
+
+
+def test_the_first_packet_of_a_container_is_not_lost(host, make):
+    """Without settle() every fifth of these connections waits a second for its second ARP request."""
+    bridge = make()
+    host.run(bridge.up)
+    server = host.run(socket.create_server, ("0.0.0.0", 99), backlog=99)
+    host_side = host.run(Netlink)
+    for number in range(25):
+        end = bridge.allocate(str(number))
+        with Namespace() as box:
+            host.run(netlink.connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac)
+            box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
+            assert host_side.settle([end.veth, end.bridge])
+            box.run(socket.create_connection, (end.gateway, 99), 0.5).close()
+    assert not host_side.settle(["vethgone"])
+    host.run(batch, netlink.veth_add("vethA", "vethB"))
+    assert not host_side.settle(["vethA"], 0.01), "its peer is down"
+    host_side.close()
+    server.close()
+
+
+def test_settle_is_woken_by_the_link_that_comes_up(host):
+    host.run(batch, netlink.veth_add("vethA", "vethB"))
+    with Namespace() as box, host.run(Netlink) as host_side, ThreadPoolExecutor(1) as waiter:
+
+        def move() -> None:
+            with Netlink() as kernel:
+                kernel.batch(netlink.link_set(kernel.link("vethB").index, netns=box.fd))
+
+        host.run(move)
+        waiting = waiter.submit(host_side.settle, ["vethA"], 20.0)
+        box.run(netlink.configure, "vethB", "10.0.0.2", 24, "")
+        assert waiting.result(10)

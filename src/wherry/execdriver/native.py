@@ -102,11 +102,16 @@ def start_container(command: Command, fds: list[int], stdio: Stdio, trees: Cgrou
             fds = [*fds, *(fd for _, fd in view.mounts)]
             command = command._replace(cgroup_mounts=mounts, cgroup_links=list(view.links), cgroup_version=2 if view.cgroup2 else 1)
     attempt = _Attempt(stdio, group, exec_dir, trace)
+    host = None
     try:
-        attempt.clone(command, fds, group, _namespace_flags(command), container_main)
         if command.network.name:
+            host = netlink.Netlink()
+            fds = [*fds, host.sock.fileno()]
+            command = command._replace(network=command.network._replace(host=len(fds) - 1))
+        attempt.clone(command, fds, group, _namespace_flags(command), container_main)
+        if host is not None:
             with step("monitor: network"):
-                _make_veth(command, attempt.pid)
+                _make_veth(host, command, attempt.pid)
         attempt.pipe.send_network(command.network)
         with step("monitor: commit state.json"):
             ticks = process.start_time(attempt.pid)
@@ -118,6 +123,8 @@ def start_container(command: Command, fds: list[int], stdio: Stdio, trees: Cgrou
     except (OSError, EOFError) as error:
         raise attempt.failed(error) from None
     finally:
+        if host is not None:
+            host.close()
         for name, index in command.cgroup_mounts:
             del name
             os.close(fds[index])
@@ -241,11 +248,11 @@ def _namespace_flags(command: Command) -> int:
     return flags
 
 
-def _make_veth(command: Command, pid: int) -> None:
-    """One message: the host's end as a port of the bridge, the container's end made inside its namespace."""
+def _make_veth(host: netlink.Netlink, command: Command, pid: int) -> None:
+    """One message: the host's end as a port of the bridge, the container's end made inside its namespace. The socket is the init's from
+    `Network(state)` on."""
     net = command.network
-    with netlink.Netlink() as link:
-        link.batch(netlink.veth_add(net.veth, net.name, peer_pid=pid, peer_mac=net.mac, mtu=net.mtu, master=socket.if_nametoindex(net.bridge)))
+    host.batch(netlink.veth_add(net.veth, net.name, peer_pid=pid, peer_mac=net.mac, mtu=net.mtu, master=socket.if_nametoindex(net.bridge)))
 
 
 # Small files in the exec directory, by descriptor.

@@ -58,7 +58,7 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
     with step("init: look up user"):
         who = user.lookup(root.fd, process.user, process.group_add)
     # The monitor has made the veth meanwhile (ADR 0040); a sysctl may name the interface.
-    finish_network(command, pipe)
+    finish_network(command, fds, proc, pipe)
     with step("init: sysctls"):
         own_net, own_ipc = command.namespaces.net == "new", command.namespaces.ipc == "new"
         if own_net:
@@ -99,17 +99,22 @@ def build_mounts(command: Command, fds: list[int]) -> _Root:
     return _Root(fd, null, proc)
 
 
-def finish_network(command: Command, pipe: SyncPipe) -> None:
+def finish_network(command: Command, fds: list[int], proc: int, pipe: SyncPipe) -> None:
     """Waits for `Network(state)`, then lo, address and route. A namespace of somebody else is left as it is."""
     with step("init: wait for Network"):
         network = pipe.wait_network()
     if command.namespaces.net != "new":
         return
     with step("init: network"):
-        if network.name:
-            netlink.configure(network.name, network.address, network.prefix_len, network.gateway)
-        else:
+        if not network.name:
             netlink.loopback_up()
+            return
+        if not network.ipv6:
+            procfs.write_if_there(proc, f"sys/net/ipv6/conf/{network.name}/disable_ipv6", "1")
+        netlink.configure(network.name, network.address, network.prefix_len, network.gateway)
+    if network.host >= 0:
+        with step("init: link carries packets"), netlink.Netlink(fds[network.host]) as host:
+            host.settle([network.veth, network.bridge])
 
 
 def set_network_sysctls(proc: int) -> None:

@@ -46,6 +46,14 @@ def write(procfs: int, path: str, value: str) -> None:
         os.close(fd)
 
 
+def write_if_there(procfs: int, path: str, value: str) -> None:
+    """write(), or nothing where the kernel has no such file (one built without IPv6)."""
+    try:
+        write(procfs, path, value)
+    except FileNotFoundError:
+        pass
+
+
 def check_sysctl(name: str, *, own_net: bool, own_ipc: bool) -> str:
     """The path below /proc/sys of a sysctl that a container may set, InvalidArgument for any other.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ _NLMSG_ERROR, _NLMSG_DONE, _NLMSG_OVERRUN = 2, 3, 4
 _NLM_F_REQUEST, _NLM_F_MULTI, _NLM_F_ACK, _NLM_F_DUMP_INTR, _NLM_F_DUMP = 0x1, 0x2, 0x4, 0x10, 0x300
 _NLM_F_EXCL, _NLM_F_CREATE, _NLM_F_ACK_TLVS = 0x200, 0x400, 0x200
 _SOL_NETLINK, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
+_NETLINK_ADD_MEMBERSHIP, _RTNLGRP_LINK = 1, 1
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_SETLINK = 16, 17, 18, 19
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
@@ -27,7 +29,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RTN_UNICAST = 254, 3, 0, 253, 1
 _NLA_TYPE_MASK = 0x3FFF
-IFF_UP = 0x1
+IFF_UP, IFF_RUNNING = 0x1, 0x40
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _ATTR = struct.Struct("=HH")  # nlattr: length, type
@@ -305,7 +307,11 @@ def ack_error(request: Request, code: int, explanation: str) -> OSError:
 class Netlink:
     """An rtnetlink socket in the caller's network namespace. One thread at a time; close it, or use it as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, fd: int = -1) -> None:
+        """A new socket, or `fd`, one that another Netlink opened (in another network namespace, before a clone); it is closed with this."""
+        if fd >= 0:
+            self.sock, self._sequence = socket.socket(fileno=fd), 1 << 31
+            return
         self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         try:
             self.sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
@@ -403,6 +409,31 @@ class Netlink:
                 if answer == _NLMSG_ERROR:
                     raise ack_error(Request("link get", name, _RTM_GETLINK, 0, b""), *parse_ack(flags, content))
                 return parse_link(content)
+
+    def settle(self, names: list[str], seconds: float = 1.0) -> bool:
+        """Wait until these links carry packets. A veth's carrier comes when its peer is set up, but its queue and the state of its bridge
+        port change only when the kernel's link watch has run; until then packets are dropped, and the ARP request among them is sent again
+        a second later. Since Linux 6.8 asking for a link runs the link watch for it; before, it says so with an event. False when a link
+        is gone or not running in time."""
+        waiting = list(names)
+        poll = None
+        while True:
+            try:
+                waiting = [name for name in waiting if not self.link(name).flags & IFF_RUNNING]
+            except OSError as error:
+                if error.errno == errno.ENODEV:
+                    return False
+                raise
+            if not waiting:
+                return True
+            if poll is None:
+                self.sock.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _RTNLGRP_LINK)
+                poll = select.poll()
+                poll.register(self.sock, select.POLLIN)
+                continue  # what came before the membership is seen by looking again
+            if not poll.poll(seconds * 1000):
+                return False
+            self._receive()
 
     def addresses(self, family: int = socket.AF_UNSPEC) -> list[Address]:
         """All addresses, or those of AF_INET or AF_INET6 only."""

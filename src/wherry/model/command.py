@@ -73,7 +73,8 @@ class Namespaces(NamedTuple):
 class Network(NamedTuple):
     """What the init still has to do in its network namespace. `name` is the interface inside (eth0), empty for none.
 
-    `address` is dotted text with `prefix_len`; `veth` the name of the host's end, `bridge` its master."""
+    `address` is dotted text with `prefix_len`; `veth` the name of the host's end, `bridge` its master. `host` is an index into the
+    descriptors: a netlink socket of the host's network, which the init closes when `veth` carries packets."""
 
     name: str = ""
     veth: str = ""
@@ -84,6 +85,7 @@ class Network(NamedTuple):
     gateway: str = ""
     mtu: int = 1500
     ipv6: bool = False
+    host: int = -1
 
 
 class Process(NamedTuple):
