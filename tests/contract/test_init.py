@@ -280,7 +280,7 @@ def test_stdio_pipes_belong_to_the_user_and_can_be_opened(rootfs: Path) -> None:
     ([""], 127, 2, 'exec: "": executable file not found in $PATH'),
     (["/no/such"], 127, 2, 'exec: "/no/such": stat /no/such: no such file or directory'),
     (["/etc/passwd"], 126, 13, 'exec: "/etc/passwd": permission denied'),
-    (["/etc"], 126, 21, 'exec: "/etc": is a directory'),
+    (["/etc"], 126, 21, 'exec: "/etc": is a directory: permission denied'),
     (["/bin/noformat"], 126, 8, "exec /bin/noformat: exec format error"),
     (["/bin/nointerp"], 127, 2, "exec /bin/nointerp: no such file or directory"),
     (["nointerp"], 127, 2, "exec /bin/nointerp: no such file or directory"),
@@ -458,3 +458,18 @@ def test_privileged_container(rootfs: Path) -> None:
     result = run_init(command, [tree(rootfs)])
     assert result.out.split() == ["CapEff:", f"{capability.bounding():016x}", "wrote", "ok"], result
     assert "Read-only" not in result.err
+
+
+def test_dangling_links_in_targets_are_followed_inside_the_root(tmp_path: Path) -> None:
+    rootfs = busybox_rootfs(tmp_path / "rootfs")
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/mark").write_text("m\n")
+    for link, to in (("data", "/not/there"), ("second", "data/more"), ("up", "../../elsewhere/x"), ("round", "round")):
+        (rootfs / link).symlink_to(to)
+    plain = plain_command(["sh", "-c", "cat /not/there/mark /not/there/more/sub/mark /elsewhere/x; pwd"], cwd="/second/work")
+    volumes = [Mount("bind", "/data", 1), Mount("bind", "/second/sub", 2), Mount("bind", "/up", 3, is_dir=False)]
+    sources = [tree(rootfs), tree(tmp_path / "v"), tree(tmp_path / "v"), tree(tmp_path / "v/mark")]
+    result = run_init(plain._replace(mounts=[*plain.mounts, *volumes]), sources)
+    assert result.out == "m\nm\nm\n/not/there/more/work\n", result
+    failed = run_init(plain._replace(mounts=[*plain.mounts, Mount("bind", "/round", 1)]), [tree(rootfs), tree(tmp_path / "v")]).failed
+    assert failed is not None and (failed.errno, failed.path) == (40, "/round")

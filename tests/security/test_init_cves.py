@@ -175,6 +175,14 @@ def test_cve_2025_31133_also_not_from_a_volume_on_dev(rootfs: Path, tmp_path: Pa
     assert run_init(command, [tree(rootfs), tree(tmp_path / "dev")]).out == "1:3\n"
 
 
+def test_the_hosts_null_device_cannot_be_changed_through_a_mask(rootfs: Path) -> None:
+    before = os.stat("/dev/null")
+    result = shell(rootfs, "busybox chmod 600 /proc/interrupts; busybox chown 7 /proc/interrupts; echo x > /proc/interrupts && echo written")
+    after = os.stat("/dev/null")
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
+    assert result.err.count("Read-only file system") == 2 and result.out == "written\n"
+
+
 def test_cve_2025_52565_and_2026_88264_console(rootfs: Path, outside: Path) -> None:
     (rootfs / "dev").mkdir()
     (rootfs / "dev/console").symlink_to(outside / "made")

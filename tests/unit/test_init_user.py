@@ -76,7 +76,7 @@ def test_refusals(root: int, spec: str, add: list[str], text: str) -> None:
 def test_an_image_without_files(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_PATH)
     try:
-        assert user.lookup(fd, "", []) == user.User(0, 0, [0], "/root")
+        assert user.lookup(fd, "", []) == user.User(0, 0, [0], "/")
         assert user.lookup(fd, "7:8", ["9"]) == user.User(7, 8, [8, 9], "/")
         with pytest.raises(InvalidArgument):
             user.lookup(fd, "web", [])

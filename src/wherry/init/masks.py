@@ -9,11 +9,12 @@ import os
 import stat
 from collections.abc import Sequence
 
-from wherry.linux.mount import MOUNT_ATTR_RDONLY, mount_setattr, move_mount, new_mount, open_tree
+from wherry.linux.mount import MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, mount_setattr, move_mount, new_mount, open_tree
 from wherry.linux.path import O_PATH, open_in_root
 
 _EMPTY: dict[str, str | None] = {"size": "4k", "nr_inodes": "1", "mode": "755"}
 _NULL = os.makedev(1, 3)
+_NULL_FLAGS = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
 
 
 def open_null() -> int:
@@ -43,7 +44,9 @@ def mask(root: int, paths: Sequence[str], null: int) -> None:
                     if empty < 0:
                         empty = os.dup(cover)
                 else:
+                    # Read-only, for it is the host's node: its mode and owner must not be changed through the mask. Writing to it still works.
                     cover = open_tree("", null)
+                    mount_setattr(cover, set_=_NULL_FLAGS)
                     move_mount(cover, target)
                 os.close(cover)
             finally:

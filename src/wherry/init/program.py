@@ -68,7 +68,7 @@ def _refuse(error: OSError, path: str, name: str) -> None:
     number = error.errno or errno.EIO
     text = os.strerror(number).lower()
     if number == errno.EACCES and os.path.isdir(path):
-        number, text = errno.EISDIR, "is a directory"
+        number, text = errno.EISDIR, "is a directory: permission denied"
     if number == errno.ENOENT and not os.path.lexists(path):
         raise ExecError(number, f'exec: "{name}": stat {path}: {text}', path, 127) from None
     if number in (errno.EACCES, errno.EISDIR):

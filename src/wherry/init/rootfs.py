@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from wherry.init import devices
+from wherry.init import devices, targets
 from wherry.linux.mount import (
     MNT_DETACH,
     MOUNT_ATTR_RDONLY,
@@ -20,7 +20,7 @@ from wherry.linux.mount import (
     new_mount,
     umount,
 )
-from wherry.linux.path import O_PATH, make_dirs_in_root, make_file_in_root, open_in_root
+from wherry.linux.path import O_PATH, make_dirs_in_root, open_in_root
 from wherry.linux.process import pivot_root
 from wherry.model.command import Command, Mount
 from wherry.model.errors import InvalidArgument
@@ -122,12 +122,11 @@ def _exists(root: int, path: str) -> bool:
 
 def _target(root: int, mount: Mount) -> int:
     """The descriptor that a mount goes onto, made if missing. Procfs itself cannot be covered (R2)."""
-    make = make_dirs_in_root if mount.is_dir else make_file_in_root
     try:
-        target = make(root, mount.target)
+        target = targets.directory(root, mount.target) if mount.is_dir else targets.file(root, mount.target)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "the mount target is a dangling or a magic symbolic link in the image", mount.target) from None
+            raise OSError(errno.ELOOP, "the mount target leads through too many or magic symbolic links", mount.target) from None
         if error.errno == errno.ENOTDIR:
             raise OSError(errno.ENOTDIR, _NOT_A_DIRECTORY, mount.target) from None
         raise
@@ -170,7 +169,7 @@ def make_cwd(root: int, cwd: str) -> None:
     """Makes the working directory, owned by the container's root."""
     if not cwd.startswith("/"):
         raise InvalidArgument(f'the working directory "{cwd}" is invalid, it needs to be an absolute path')
-    os.close(make_dirs_in_root(root, cwd))
+    os.close(targets.directory(root, cwd))
 
 
 def enter_root(root: int) -> None:

@@ -44,7 +44,7 @@ def lookup(root: int, spec: str, group_add: Sequence[str]) -> User:
     unique = list(dict.fromkeys([gid, *groups, *added]))
     if len(unique) > _MAX_GROUPS:
         raise InvalidArgument(f"user {spec!r} has {len(unique)} groups, the kernel allows {_MAX_GROUPS}")
-    return User(uid, gid, unique, home or ("/root" if uid == 0 and not name else "/"))
+    return User(uid, gid, unique, home or "/")
 
 
 def _find_user(root: int, text: str) -> tuple[str, int, int, str]:
