@@ -118,11 +118,15 @@ def _is_address(text: str) -> bool:
 
 _OPTIONS_BUILT = ("no-new-privileges", "seccomp")
 _OPTIONS_LATER = ("apparmor", "label", "writable-cgroups", "systempaths", "credentialspec")
+#: Asks for what is so anyway: no LSM confines containers.
+_NOTHING_CONFINES = (("apparmor", "unconfined"), ("label", "disable"))
 
 
 def security_opt(value: list[str] | None) -> WherryError | str | None:
     for option in value or ():
-        name = option.replace(":", "=", 1).partition("=")[0] if "=" not in option else option.partition("=")[0]
+        name, _, choice = option.partition("=" if "=" in option else ":")
+        if (name, choice) in _NOTHING_CONFINES:
+            continue
         if name in _OPTIONS_LATER:
             return f"{option!r} is not built yet"
         if name not in _OPTIONS_BUILT:
