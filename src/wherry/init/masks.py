@@ -29,7 +29,7 @@ def open_null() -> int:
 
 def mask(root: int, paths: Sequence[str], null: int) -> None:
     """Cover each path that exists: a directory with an empty read-only tmpfs, anything else with the null device."""
-    empty = -1
+    covers: dict[bool, int] = {}  # by whether it is for a directory: the first cover, of which the others are clones
     try:
         for path in paths:
             try:
@@ -37,23 +37,28 @@ def mask(root: int, paths: Sequence[str], null: int) -> None:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             try:
-                if stat.S_ISDIR(os.fstat(target).st_mode):
-                    # One tmpfs for all of them: the first is mounted, the others are clones of it.
-                    cover = new_mount("tmpfs", _EMPTY, MOUNT_ATTR_RDONLY) if empty < 0 else open_tree("", empty)
-                    move_mount(cover, target)
-                    if empty < 0:
-                        empty = os.dup(cover)
+                is_dir = stat.S_ISDIR(os.fstat(target).st_mode)
+                first = covers.get(is_dir)
+                cover = open_tree("", first) if first is not None else _first_cover(is_dir, null)
+                move_mount(cover, target)
+                if first is None:
+                    covers[is_dir] = cover
                 else:
-                    # Read-only, for it is the host's node: its mode and owner must not be changed through the mask. Writing to it still works.
-                    cover = open_tree("", null)
-                    mount_setattr(cover, set_=_NULL_FLAGS)
-                    move_mount(cover, target)
-                os.close(cover)
+                    os.close(cover)
             finally:
                 os.close(target)
     finally:
-        if empty >= 0:
-            os.close(empty)
+        for cover in covers.values():
+            os.close(cover)
+
+
+def _first_cover(is_dir: bool, null: int) -> int:
+    if is_dir:
+        return new_mount("tmpfs", _EMPTY, MOUNT_ATTR_RDONLY)
+    # Read-only, for it is the host's node: its mode and owner must not be changed through the mask. Writing to it still works.
+    cover = open_tree("", null)
+    mount_setattr(cover, set_=_NULL_FLAGS)
+    return cover
 
 
 def make_readonly(root: int, paths: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from wherry.linux.mount import (
     new_mount,
     umount,
 )
-from wherry.linux.path import O_PATH, make_dirs_in_root, open_in_root
+from wherry.linux.path import O_PATH, open_in_root
 from wherry.linux.process import pivot_root
 from wherry.model.command import Command, Mount
 from wherry.model.errors import InvalidArgument
@@ -146,14 +146,14 @@ def _mount_cgroup_v1(root: int, mount: Mount, command: Command, fds: list[int]) 
         try:
             move_mount(tree, target)
             for name, index in command.cgroup_mounts:
-                group = make_dirs_in_root(tree, name)
-                mount_setattr(fds[index], set_=mount.attributes)
+                os.mkdir(name, 0o755, dir_fd=tree)
+                group = os.open(name, O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=tree)
                 move_mount(fds[index], group)
                 os.close(group)
             for name, link in command.cgroup_links:
                 os.symlink(link, name, dir_fd=tree)
-            if mount.attributes & MOUNT_ATTR_RDONLY:
-                mount_setattr(tree, set_=MOUNT_ATTR_RDONLY)
+            # Last, and for all of them at once: nothing could be made in a read-only tmpfs.
+            mount_setattr(tree, set_=mount.attributes, recursive=True)
         finally:
             os.close(tree)
     finally:
