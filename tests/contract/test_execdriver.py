@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from wherry import cgroups
 from wherry.execdriver.client import Hub, Launcher, Monitor, RunFiles
 from wherry.init import defaults
 from wherry.linux import capability, mount
@@ -95,6 +96,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Launcher,
     hub.close()
     launcher.close()
     os.waitpid(launcher.pid(), 0)
+    trees = cgroups.detect()
+    assert trees.open(f"wherry-test-{os.getpid()}").remove(timeout=5)  # the runs' groups are wherryd's to remove, and there is none here
+    trees.close()
 
 
 @pytest.fixture
@@ -193,6 +197,7 @@ def test_a_program_that_cannot_run(run: Callable[[], Run], argv: list[str], numb
     assert caught.value.errno == number and text in str(caught.value)
     assert RunFiles(one.monitor.exec_dir).state() is None
     assert not list(Path("/sys/fs/cgroup").glob(f"*/wherry-test-{os.getpid()}/{one.name}"))
+    one.monitor.close()
 
 
 def test_death_of_the_monitor_ends_the_container_and_is_recorded(run: Callable[[], Run]) -> None:
