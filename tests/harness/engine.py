@@ -144,6 +144,7 @@ class Engine:
                     os.kill(pid, signal.SIGKILL)
             eventually(lambda: not self.processes(), 10, what="all processes of the engine are gone")
             subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
+            subprocess.run(["nft", "delete", "table", "ip", f"wherry_{self.bridge}"], capture_output=True)
             for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
                 if line.split()[4].startswith(str(self.dir)):
                     subprocess.run(["umount", "-l", line.split()[4]], capture_output=True)

@@ -219,7 +219,8 @@ class Proxy:
         return [{"ok": True}]
 
     def _op_remove(self, request: dict[str, Any], sockets: list[socket.socket]) -> list[dict[str, Any]]:
-        for port in [port for port in self.ports.values() if port.container == request["container"]]:
+        container = request["container"]
+        for port in [port for port in self.ports.values() if port.container == container]:
             self._drop(port.bound)
         self._write_facts()
         return [{"ok": True}]

@@ -1,0 +1,345 @@
+"""The port proxy in this process, on loopback sockets: bytes, half-closes, resets, back-pressure, datagrams, and its control protocol."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from wherry.model.errors import Internal, Unavailable
+from wherry.network import relay
+from wherry.network.proxy import Port, Proxy, listen, read_facts
+from wherry.network.proxyclient import ProxyClient
+from wherry.network.sockets import open_socket
+
+
+class Running:
+    """A proxy in a thread, and a client of it."""
+
+    def __init__(self, directory) -> None:
+        self.path, self.facts = str(directory / "proxy.sock"), str(directory / "proxy.json")
+        self.control = listen(self.path)
+        self.proxy = Proxy(self.control, self.facts)
+        self.thread = threading.Thread(target=self.proxy.run)
+        self.thread.start()
+        self.client = ProxyClient(self.path, self.no_start)
+
+    @staticmethod
+    def no_start() -> None:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "no proxy can be started here")
+
+    def publish(self, protocol: str, target: tuple[str, int], container: str = "c", host_ip: str = "127.0.0.1") -> tuple[str, int]:
+        with open_socket(protocol, host_ip, 0) as sock:
+            name = sock.getsockname()[:2]
+            self.client.add([(Port(container, protocol, host_ip, name[1], *target), sock)])
+        return name
+
+    def close(self) -> None:
+        self.client.exit()
+        self.client.close()
+        self.thread.join()
+        for one in list(self.proxy.relays.values()):
+            one.close()
+        for key in list(self.proxy.selector.get_map().values()):
+            key.fileobj.close()
+        self.proxy.selector.close()
+
+
+@pytest.fixture
+def running(tmp_path):
+    made = Running(tmp_path)
+    yield made
+    made.close()
+
+
+@contextmanager
+def server(answer):
+    """A TCP server on loopback that calls `answer(connection)` in a thread for each connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads: list[threading.Thread] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threads.append(threading.Thread(target=run, args=(connection,)))
+                threads[-1].start()
+
+        def run(connection: socket.socket) -> None:
+            with connection:
+                answer(connection)
+
+        acceptor = threading.Thread(target=serve)
+        acceptor.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            acceptor.join()
+            for thread in threads:
+                thread.join()
+
+
+def read_all(sock: socket.socket) -> bytes:
+    return b"".join(iter(lambda: sock.recv(1 << 16), b""))
+
+
+def digest_and_echo(connection: socket.socket) -> None:
+    """Reads to the end of file, then answers with what came, and its digest."""
+    data = read_all(connection)
+    connection.sendall(hashlib.sha256(data).digest() + data)
+
+
+def test_half_close_is_passed_on_in_both_directions(running):
+    data = os.urandom(3_000_000)
+    with server(digest_and_echo) as target:
+        where = running.publish("tcp", target)
+        with socket.create_connection(where, 5) as client:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            assert read_all(client) == hashlib.sha256(data).digest() + data
+
+
+def test_a_server_that_closes_first_still_gets_what_the_client_sends(running):
+    got = []
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"bye")
+        connection.shutdown(socket.SHUT_WR)
+        got.append(read_all(connection))
+
+    with server(answer) as target, socket.create_connection(running.publish("tcp", target), 5) as client:
+        assert read_all(client) == b"bye"
+        client.sendall(b"still here")
+    assert got == [b"still here"]
+
+
+def test_a_reader_that_does_not_read_stops_the_writer(running):
+    sent = threading.Event()
+    amount = [0]
+
+    def flood(connection: socket.socket) -> None:
+        connection.settimeout(0.5)
+        try:
+            while amount[0] < 400_000_000:
+                amount[0] += connection.send(bytes(1 << 16))
+        except TimeoutError:
+            sent.set()
+
+    with server(flood) as target, socket.create_connection(running.publish("tcp", target), 5) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        assert sent.wait(20), "the writer was never stopped"
+        assert amount[0] < 50_000_000
+        held = [half for one in running.proxy.relays.values() for pair in one.pairs for half in (pair.up, pair.down)]
+        assert sum(len(half.chunk) for half in held) <= relay.CHUNK
+
+
+def test_a_reset_is_passed_on(running):
+    with server(lambda connection: connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, relay._RESET)) as target:
+        where = running.publish("tcp", target)
+        with socket.create_connection(where, 5) as client, pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+def test_a_container_that_does_not_listen_resets_the_client(running):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        target = free.getsockname()
+    with pytest.raises(ConnectionError), socket.create_connection(running.publish("tcp", target), 5) as client:
+        assert client.recv(1) != b""
+
+
+def test_many_connections_leave_nothing(running):
+    with server(digest_and_echo) as target:
+        where = running.publish("tcp", target)
+        for _ in range(200):
+            with socket.create_connection(where, 5) as client:
+                client.sendall(b"x")
+                client.shutdown(socket.SHUT_WR)
+                assert len(read_all(client)) == 33
+        pairs = running.proxy.relays["tcp", *where].pairs
+        end = time.monotonic() + 5
+        while pairs and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not pairs
+
+
+def test_out_of_descriptors_is_a_pause_not_a_loop(running, monkeypatch):
+    monkeypatch.setattr(relay, "PAUSE", 0.2)
+    with server(digest_and_echo) as target:
+        where = running.publish("tcp", target)
+        one = running.proxy.relays["tcp", *where]
+        calls = [0]
+        real = one.sock
+
+        class Full:
+            """The listening socket, with every descriptor in use for the first three times."""
+
+            def fileno(self) -> int:
+                return real.fileno()
+
+            def accept(self):
+                calls[0] += 1
+                if calls[0] <= 3:
+                    raise OSError(errno.EMFILE, "full")
+                return real.accept()
+
+            def close(self) -> None:
+                real.close()
+
+        one.sock = Full()
+        started = time.monotonic()
+        with socket.create_connection(where, 5) as client:
+            client.shutdown(socket.SHUT_WR)
+            assert len(read_all(client)) == 32
+        assert 0.5 < time.monotonic() - started < 4
+        assert calls[0] <= 6
+
+
+def udp_echo() -> tuple[socket.socket, threading.Thread]:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            data, peer = sock.recvfrom(65535)
+            if data == b"stop":
+                return
+            sock.sendto(data + b" from %d" % peer[1], peer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return sock, thread
+
+
+@pytest.fixture
+def echo():
+    sock, thread = udp_echo()
+    yield sock.getsockname()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"stop", sock.getsockname())
+    thread.join()
+    sock.close()
+
+
+def datagram_client(where: tuple[str, int]) -> socket.socket:
+    client = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(5)
+    client.connect(where)
+    return client
+
+
+@pytest.mark.parametrize("host_ip", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_each_udp_client_has_its_own_flow(running, echo, host_ip):
+    port = running.publish("udp", echo, host_ip=host_ip)[1]
+    where = ("::1" if ":" in host_ip else "127.0.0.1", port)
+    seen = set()
+    for number in range(3):
+        with datagram_client(where) as client:
+            for turn in range(2):
+                client.send(b"%d-%d" % (number, turn))
+                data, _, peer = client.recv(999).partition(b" from ")
+                assert data == b"%d-%d" % (number, turn)
+                seen.add(peer)
+    assert len(seen) == 3
+
+
+def test_the_answer_comes_from_the_address_that_was_asked(running, echo):
+    """A wildcard socket would answer from 127.0.0.1."""
+    port = running.publish("udp", echo, host_ip="0.0.0.0")[1]
+    with datagram_client(("127.0.0.77", port)) as client:
+        client.send(b"x")
+        assert client.recv(999).startswith(b"x from")
+
+
+def test_silent_udp_flows_are_forgotten_and_their_number_is_bounded(running, echo, monkeypatch):
+    monkeypatch.setattr(relay, "UDP_SILENCE", 0.3)
+    monkeypatch.setattr(relay, "UDP_FLOWS", 3)
+    where = running.publish("udp", echo)
+    flows = running.proxy.relays["udp", *where].flows
+    for _ in range(6):
+        with datagram_client(where) as client:
+            client.send(b"x")
+            client.recv(999)
+    assert len(flows) == 3
+    end = time.monotonic() + 5
+    while flows and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not flows
+    assert not running.proxy.timed, "nothing wakes the proxy any more"
+
+
+def test_big_and_empty_datagrams(running, echo):
+    with datagram_client(running.publish("udp", echo)) as client:
+        for size in (0, 1, 60_000):
+            client.send(bytes(size))
+            assert client.recv(65535).startswith(bytes(size) + b" from")
+
+
+def test_control_add_list_remove_and_facts(running):
+    sockets = [open_socket("tcp", "127.0.0.1", 0) for _ in range(250)]
+    ports = [Port("many", "tcp", "127.0.0.1", sock.getsockname()[1], "127.0.0.1", 1) for sock in sockets]
+    running.client.add(list(zip(ports, sockets, strict=True)))
+    for sock in sockets:
+        sock.close()
+    assert set(running.client.held()) == set(read_facts(running.facts)) == set(ports)
+    with open_socket("udp", "127.0.0.1", 0) as sock:
+        other = Port("other", "udp", "127.0.0.1", sock.getsockname()[1], "127.0.0.1", 1)
+        running.client.add([(other, sock)])
+    running.client.remove("many")
+    running.client.remove("never heard of")
+    assert running.client.held() == read_facts(running.facts) == [other]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(ports[0].bound[1:], 5)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"\xff", b"[]", b"{}", b'{"op": "format disk"}', b'{"op": "add", "container": "c", "ports": [["tcp"]]}', b'{"op": "remove"}', b'"op"', b"1"],
+)
+def test_a_bad_request_is_answered_and_harms_nobody(running, packet):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control:
+        control.settimeout(5)
+        control.connect(running.path)
+        control.send(packet)
+        assert "error" in json.loads(control.recv(9999))
+    assert running.client.held() == []
+
+
+def test_sockets_and_ports_must_match(running):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as control, open_socket("tcp", "127.0.0.1", 0) as sock:
+        control.connect(running.path)
+        socket.send_fds(control, [b'{"op": "add", "container": "c", "ports": []}'], [sock.fileno()])
+        assert "0 ports but 1 sockets" in json.loads(control.recv(9999))["error"]
+    running.client.held()
+
+
+def test_errors_of_the_client(running, tmp_path):
+    with pytest.raises(Internal, match="KeyError"):
+        running.client._ask({"op": "nothing"})
+    alone = ProxyClient(str(tmp_path / "none.sock"), running.no_start)
+    assert not alone.running()
+    with pytest.raises(Unavailable, match="does not answer"):
+        alone.held()
+    alone.close()
+    with pytest.raises(Unavailable, match="closed"):
+        alone.held()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 2, "ports": []}', '{"format": 1, "ports": [[1]]}', '{"format": 1}'])
+def test_broken_facts_are_said_and_passed_over(tmp_path, capsys, content):
+    (tmp_path / "facts").write_text(content)
+    assert read_facts(str(tmp_path / "facts")) == []
+    assert "cannot read" in capsys.readouterr().err
+
+
+def test_the_control_socket_is_for_root_only(running):
+    assert os.stat(running.path).st_mode & 0o777 == 0o600
