@@ -262,7 +262,7 @@ def test_port(run: Run) -> None:
     assert run("port", "x")[1] == "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n"
     assert run("port", "x", "80")[1] == "0.0.0.0:8080\n[::]:8080\n"
     code, _, err, _ = run("port", "x", "81")
-    assert (code, err) == (1, "Error: No public port '81/tcp' published for x\n")
+    assert (code, err) == (1, "Error: No public port '81' published for x\n")
 
 
 def test_logs(run: Run, daemon: FakeDaemon) -> None:
@@ -278,8 +278,12 @@ def test_names_cannot_reach_another_path(run: Run) -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "text"),
     [
-        ([], 0, "Usage:  wherry [OPTIONS] COMMAND"),
-        (["container"], 0, "Usage:  wherry container COMMAND"),
+        (["--help"], 0, "Usage:  wherry [OPTIONS] COMMAND"),
+        (["help", "nosuch"], 1, "unknown help topic: nosuch"),
+        (["start", ""], 1, "value is empty\nError: failed to start containers: \n"),
+        (["wait", ""], 1, "invalid container name or ID: value is empty"),
+        (["exec", "", "x"], 1, "invalid container name or ID: value is empty"),
+        (["container", "--help"], 0, "Usage:  wherry container COMMAND"),
         (["help", "stop"], 0, "Usage:  wherry stop [OPTIONS] CONTAINER [CONTAINER...]"),
         (["container", "stop", "--help"], 0, "Usage:  wherry container stop [OPTIONS] CONTAINER"),
         (["-v"], 0, "Wherry version"),
@@ -292,7 +296,7 @@ def test_names_cannot_reach_another_path(run: Run) -> None:
         (["rm", "--foo"], 125, "unknown flag: --foo"),
         (["--foo"], 125, "unknown flag: --foo"),
         (["--tls", "kill", "x"], 125, "--tls is not built yet"),
-        (["-l", "loud", "kill", "x"], 1, "unable to parse logging level: loud"),
+        (["-l", "loud", "kill", "x"], 1, "Unable to parse logging level: loud"),
         (["-H", "a", "-H", "b", "kill", "x"], 1, "Specify only one -H"),
         (["-H", "unix:///nonexistent/x.sock", "kill", "x"], 1, "Cannot connect to the Wherry daemon at unix:///nonexistent/x.sock"),
         (["-H", "unix:///nonexistent/x.sock", "run", "x"], 125, "Cannot connect to the Wherry daemon"),

@@ -2,9 +2,8 @@
 
 from wherry.cli.attached import Conversation, attach_query, detach_keys, exit_code
 from wherry.cli.command import Command
-from wherry.cli.context import Cli
+from wherry.cli.context import Cli, container_path
 from wherry.cli.errors import CliError
-from wherry.cli.http1 import quote
 from wherry.cli.terminal import check_tty
 
 TYPE_CHECKING = False
@@ -30,7 +29,7 @@ COMMAND = Command(
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
     client = cli.client
     keys = detach_keys(cli, flags.text("detach-keys"))
-    details = client.call("GET", f"/containers/{quote(args[0])}/json")
+    details = client.call("GET", f"{container_path(args[0])}/json")
     refuse_unless_running(details["State"])
     container, tty = details["Id"], bool(details["Config"]["Tty"])
     stdin = bool(details["Config"]["OpenStdin"]) and not flags.on("no-stdin")
@@ -51,8 +50,8 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
 
 def refuse_unless_running(state: "dict[str, Any]") -> None:
     if not state["Running"]:
-        raise CliError("cannot attach to a stopped container, start it first")
+        raise CliError("You cannot attach to a stopped container, start it first")
     if state["Paused"]:
-        raise CliError("cannot attach to a paused container, unpause it first")
+        raise CliError("You cannot attach to a paused container, unpause it first")
     if state["Restarting"]:
-        raise CliError("cannot attach to a restarting container, wait until it is running")
+        raise CliError("You cannot attach to a restarting container, wait until it is running")

@@ -196,7 +196,7 @@ class Client:
         extra = {**({"Content-Type": "application/json"} if payload else {}), **(headers or {})}
         try:
             response = self._exchange(connection, method, path, query, payload, extra)
-            if response.status >= 400:
+            if response.status >= 300 and response.status != 304:
                 raise self.error_of(connection, response, method)
             return response.status, b"".join(connection.reader.body(response, method))
         finally:

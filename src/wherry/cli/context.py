@@ -5,6 +5,7 @@ import os
 from wherry.cli import jsonlite
 from wherry.cli.client import Client, no_daemon, open_socket
 from wherry.cli.errors import ApiError, CliError, ConnectError
+from wherry.cli.http1 import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,6 +94,13 @@ class Cli:
     def err(self, text: str) -> None:
         """A line on stderr."""
         write_all(2, (text + "\n").encode("utf-8", "surrogateescape"))
+
+
+def container_path(name: str) -> str:
+    """`/containers/NAME`, from which no name leads elsewhere."""
+    if not name.strip():
+        raise CliError("invalid container name or ID: value is empty")
+    return "/containers/" + quote(name)
 
 
 def each(cli: Cli, names: "list[str]", action: "Callable[[str], object]", show: bool = True, missing_is_fine: bool = False) -> int:

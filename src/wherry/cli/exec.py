@@ -1,9 +1,9 @@
 """`wherry exec`: a further program in a running container."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli
+from wherry.cli.context import Cli, container_path
 from wherry.cli.errors import CliError
-from wherry.cli.http1 import ProtocolError, quote
+from wherry.cli.http1 import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
         rows, columns = size()
         if rows or columns:
             body["ConsoleSize"] = [rows, columns]
-    created = cli.client.call("POST", f"/containers/{quote(args[0])}/exec", body=body)["Id"]
+    created = cli.client.call("POST", f"{container_path(args[0])}/exec", body=body)["Id"]
     if detach:
         cli.client.call("POST", f"/exec/{created}/start", body={"Detach": True, "Tty": tty})
         return 0

@@ -1,8 +1,7 @@
 """`wherry kill`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli, each
-from wherry.cli.http1 import quote
+from wherry.cli.context import Cli, container_path, each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,4 +19,4 @@ COMMAND = Command(
 
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
     query: Query = {"signal": flags.text("signal")}
-    return each(cli, args, lambda name: cli.client.call("POST", f"/containers/{quote(name)}/kill", query))
+    return each(cli, args, lambda name: cli.client.call("POST", f"{container_path(name)}/kill", query))

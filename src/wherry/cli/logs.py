@@ -1,8 +1,7 @@
 """`wherry logs`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli
-from wherry.cli.http1 import quote
+from wherry.cli.context import Cli, container_path
 from wherry.cli.streams import Output
 from wherry.cli.timestamps import to_unix
 
@@ -29,7 +28,7 @@ COMMAND = Command(
 
 
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
-    details = cli.client.call("GET", f"/containers/{quote(args[0])}/json")
+    details = cli.client.call("GET", f"{container_path(args[0])}/json")
     query: Query = {"stdout": True, "stderr": True, "tail": flags.text("tail")}
     for name in ("follow", "timestamps", "details"):
         query[name] = flags.on(name)

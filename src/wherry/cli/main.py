@@ -168,23 +168,27 @@ def _global(argv: "list[str]") -> "tuple[Cli, list[str]]":
         if flags.given(name):
             raise CliError(f"wherry: --{name} is not built yet", 125)
     if flags.text("log-level") not in LOG_LEVELS:
-        raise CliError(f"unable to parse logging level: {flags.text('log-level')}")
+        raise CliError(f"Unable to parse logging level: {flags.text('log-level')}")
     if flags.on("version"):
         write_all(1, f"Wherry version {VERSION}\n".encode())
         raise Exit(0)
     debug = flags.on("debug") or flags.text("log-level") == "debug"
     cli = Cli(flags.items("host"), flags.text("config"), debug)
-    return cli, ([] if flags.on("help") else words)
+    return cli, (["help"] if flags.on("help") else words)
 
 
 def _dispatch(cli: Cli, words: "list[str]") -> int:
     """Find the verb's module and hand the rest of the line to it."""
-    if not words or words[0] in ("help", "--help"):
+    if not words:
+        return _help(cli, [], 2)
+    if words[0] in ("help", "--help"):
         return _help(cli, words[1:])
     group, table, rest = "", VERBS, words
     if words[0] in GROUPS:
         group, table, rest = words[0], GROUPS[words[0]], words[1:]
-        if not rest or rest[0] == "--help":
+        if not rest:
+            return _help(cli, [group], 2)
+        if rest[0] == "--help":
             return _help(cli, [group])
     verb = rest[0]
     path = f"{group} {verb}".strip()
@@ -234,7 +238,10 @@ def invoke(cli: Cli, command: "Command", entry: "Main", path: str, argv: "list[s
             return 0
         wrong = command.wrong_count(len(args))
         if wrong:
-            raise CliError(f"wherry: 'wherry {path}' {wrong}{_usage_hint(command, path)}")
+            hint = _usage_hint(command, path)
+            if "at least" in wrong:  # docker's own wording differs in this one case
+                hint = hint.replace("\n\nRun ", "\n\nSee ")
+            raise CliError(f"wherry: 'wherry {path}' {wrong}{hint}")
         return entry(cli, flags, args)
     except FlagError as error:  # also a value that the verb itself found to be bad
         error.hint = _usage_hint(command, path)
@@ -247,12 +254,14 @@ def _usage_hint(command: "Command", path: str) -> str:
     return f"\n\nUsage:  {usage_line(command, path)}\n\nRun 'wherry {path} --help' for more information"
 
 
-def _help(cli: Cli, words: "list[str]") -> int:
+def _help(cli: Cli, words: "list[str]", fd: int = 1) -> int:
     """`wherry`, `wherry GROUP`, `wherry help VERB`."""
     if words and (words[0] not in GROUPS or len(words) > 1):
+        if words[0] not in VERBS and words[0] not in GROUPS:
+            raise CliError(f"unknown help topic: {' '.join(words)}")
         return _dispatch(cli, [*words, "--help"])
     from wherry.cli import overview
 
     group = words[0] if words else ""
-    write_all(1, overview.text(group, GROUPS[group] if group else VERBS, GROUPS, GLOBAL_FLAGS).encode())
+    write_all(fd, overview.text(group, GROUPS[group] if group else VERBS, GROUPS, GLOBAL_FLAGS).encode())
     return 0

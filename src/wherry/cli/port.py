@@ -1,9 +1,8 @@
 """`wherry port`: where the ports of a container are on the host."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli
+from wherry.cli.context import Cli, container_path
 from wherry.cli.errors import CliError
-from wherry.cli.http1 import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ COMMAND = Command(
 
 
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
-    details = cli.client.call("GET", f"/containers/{quote(args[0])}/json")
+    details = cli.client.call("GET", f"{container_path(args[0])}/json")
     ports = details["NetworkSettings"].get("Ports") or {}
     if len(args) == 1:
         for name in sorted(ports, key=_order):
@@ -28,10 +27,10 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
         return 0
     port, _, protocol = args[1].partition("/")
     if not port.isdigit():
-        raise CliError(f"Error: invalid port ({args[1]})")
+        raise CliError(f'Error: invalid port ({args[1]}): strconv.ParseUint: parsing "{port}": invalid syntax')
     places = ports.get(f"{int(port)}/{protocol.lower() or 'tcp'}")
     if not places:
-        raise CliError(f"Error: No public port '{args[1] if protocol else args[1] + '/tcp'}' published for {args[0]}")
+        raise CliError(f"Error: No public port '{args[1]}' published for {args[0]}")
     for place in places:
         cli.out(_address(place))
     return 0

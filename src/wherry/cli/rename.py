@@ -1,9 +1,8 @@
 """`wherry rename`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli
+from wherry.cli.context import Cli, container_path
 from wherry.cli.errors import CliError
-from wherry.cli.http1 import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,5 +15,9 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
     old, new = (text.strip() for text in args)
     if not old or not new:
         raise CliError("Error: Neither old nor new names may be empty")
-    cli.client.call("POST", f"/containers/{quote(old)}/rename", {"name": new})
+    try:
+        cli.client.call("POST", f"{container_path(old)}/rename", {"name": new})
+    except CliError as error:
+        error.hint = f"\nError: failed to rename container named {old}"
+        raise
     return 0

@@ -1,8 +1,7 @@
 """`wherry restart`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli, each
-from wherry.cli.http1 import quote
+from wherry.cli.context import Cli, container_path, each
 from wherry.cli.stop import STOP_FLAGS, stop_query
 
 TYPE_CHECKING = False
@@ -19,5 +18,5 @@ COMMAND = Command(
 
 
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
-    query = stop_query(flags)
-    return each(cli, args, lambda name: cli.client.call("POST", f"/containers/{quote(name)}/restart", query))
+    query = stop_query(cli, flags)
+    return each(cli, args, lambda name: cli.client.call("POST", f"{container_path(name)}/restart", query))

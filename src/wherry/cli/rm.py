@@ -1,9 +1,8 @@
 """`wherry rm`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli, each
+from wherry.cli.context import Cli, container_path, each
 from wherry.cli.errors import CliError
-from wherry.cli.http1 import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +29,6 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
         path = name.strip("/")
         if not path:
             raise CliError("container name cannot be empty")
-        cli.client.call("DELETE", f"/containers/{quote(path)}", query)
+        cli.client.call("DELETE", container_path(path), query)
 
     return each(cli, args, remove, missing_is_fine=flags.on("force"))

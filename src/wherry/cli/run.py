@@ -81,7 +81,11 @@ class Run:
             return ""
         from wherry.cli.attached import detach_keys
 
-        return detach_keys(self.cli, self.flags.text("detach-keys"))
+        try:
+            return detach_keys(self.cli, self.flags.text("detach-keys"))
+        except CliError as error:
+            error.code = 125
+            raise
 
     def _attached(self, wants: "list[bool]", keys: str) -> int:
         """Attach and wait are asked for together, before the start, so that neither output nor the end of a short program is missed."""

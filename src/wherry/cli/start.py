@@ -1,9 +1,8 @@
 """`wherry start`, and `start -a`, which converses with the program as `run` does."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli, each
-from wherry.cli.errors import ApiError, CliError
-from wherry.cli.http1 import quote
+from wherry.cli.context import Cli, container_path, each
+from wherry.cli.errors import CliError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
 
     def start(name: str) -> None:
         try:
-            cli.client.call("POST", f"/containers/{quote(name)}/start")
-        except ApiError:
+            cli.client.call("POST", f"{container_path(name)}/start")
+        except CliError:
             failed.append(name)
             raise
 
@@ -52,7 +51,7 @@ def _attached(cli: Cli, name: str, flags: "Flags") -> int:
 
     client = cli.client
     keys = detach_keys(cli, flags.text("detach-keys"))
-    details = client.call("GET", f"/containers/{quote(name)}/json")
+    details = client.call("GET", f"{container_path(name)}/json")
     container, config = details["Id"], details["Config"]
     path, tty = f"/containers/{container}", bool(config["Tty"])
     stdin = flags.on("interactive") and bool(config["OpenStdin"])

@@ -1,9 +1,8 @@
 """`wherry stop`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli, each
+from wherry.cli.context import Cli, container_path, each
 from wherry.cli.errors import CliError
-from wherry.cli.http1 import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,10 +16,12 @@ STOP_FLAGS: "tuple[Flag, ...]" = (
 )
 
 
-def stop_query(flags: "Flags") -> "Query":
+def stop_query(cli: Cli, flags: "Flags") -> "Query":
     """The query of stop and restart; without -t the container's own timeout holds."""
     if flags.given("time") and flags.given("timeout"):
         raise CliError("conflicting options: cannot specify both --timeout and --time")
+    if flags.given("time"):
+        cli.err("Flag --time has been deprecated, use --timeout instead")
     query: Query = {"signal": flags.text("signal")}
     for name in ("time", "timeout"):
         if flags.given(name):
@@ -38,5 +39,5 @@ COMMAND = Command(
 
 
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
-    query = stop_query(flags)
-    return each(cli, args, lambda name: cli.client.call("POST", f"/containers/{quote(name)}/stop", query))
+    query = stop_query(cli, flags)
+    return each(cli, args, lambda name: cli.client.call("POST", f"{container_path(name)}/stop", query))

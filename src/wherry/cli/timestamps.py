@@ -23,7 +23,7 @@ def to_unix(text: str, flag: str, now_ns: "int | None" = None) -> str:
     try:
         return _date(text)
     except (ValueError, OverflowError):
-        raise CliError(f'invalid value for "{flag}": failed to parse "{text}" as a time or duration') from None
+        raise CliError(f'invalid value for "{flag}": failed to parse value as time or duration: "{text}"') from None
 
 
 def _date(text: str) -> str:

@@ -1,8 +1,7 @@
 """`wherry top`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli
-from wherry.cli.http1 import quote
+from wherry.cli.context import Cli, container_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ COMMAND = Command(
 
 
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
-    result = cli.client.call("GET", f"/containers/{quote(args[0])}/top", {"ps_args": " ".join(args[1:])})
+    result = cli.client.call("GET", f"{container_path(args[0])}/top", {"ps_args": " ".join(args[1:])})
     rows = [result["Titles"], *result["Processes"]]
     widths = [max(20, *(len(row[column]) + 3 for row in rows)) for column in range(len(rows[0]))]
     for row in rows:

@@ -1,8 +1,7 @@
 """`wherry unpause`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli, each
-from wherry.cli.http1 import quote
+from wherry.cli.context import Cli, container_path, each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,4 +11,4 @@ COMMAND = Command("CONTAINER [CONTAINER...]", "Let frozen containers go on", lea
 
 
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
-    return each(cli, args, lambda name: cli.client.call("POST", f"/containers/{quote(name)}/unpause"))
+    return each(cli, args, lambda name: cli.client.call("POST", f"{container_path(name)}/unpause"))

@@ -1,8 +1,7 @@
 """`wherry wait`."""
 
 from wherry.cli.command import Command
-from wherry.cli.context import Cli, each
-from wherry.cli.http1 import quote
+from wherry.cli.context import Cli, container_path, each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ COMMAND = Command(
 
 def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
     def wait(name: str) -> None:
-        result = cli.client.call("POST", f"/containers/{quote(name)}/wait")
+        result = cli.client.call("POST", f"{container_path(name)}/wait")
         cli.out(str(result["StatusCode"]))
 
     return each(cli, args, wait, show=False)
