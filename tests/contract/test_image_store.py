@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import gzip
 import io
 import json
@@ -26,7 +27,8 @@ from imagehelp import config, directory, docker_archive, file, hardlink, layer, 
 from wherry.graphdriver import initlayer
 from wherry.image.delete import User
 from wherry.image.store import ImageStore
-from wherry.model.errors import Conflict, InvalidArgument, NotFound
+from wherry.linux import mount
+from wherry.model.errors import Conflict, InvalidArgument, NotFound, Unavailable
 
 BASE = layer(directory("./", mode=0o755), directory("etc/"), file("etc/passwd", b"root"), file("etc/old", b"old"), directory("opt/"),
              file("opt/a", b"a"))
@@ -285,7 +287,7 @@ def test_loads_at_the_same_time(store: ImageStore) -> None:
     assert len(store.driver.layers()) == 2
 
 
-POINTS = ["spool", "layer", "unpacked", "recorded", "image", "named"]
+POINTS = ["spool", "layer", "unpacking", "unpacked", "recorded", "image", "named"]
 
 
 @pytest.mark.parametrize(("driver", "point"), [("overlay", point) for point in POINTS] + [("vfs", "unpacked")])
@@ -304,6 +306,7 @@ def test_kill_during_load(tmp_path: Path, driver: str, point: str) -> None:
         "    setattr(owner, name, act)\n"
         "root = Path(sys.argv[1])\nmade = store.ImageStore(root, open_driver(sys.argv[2], root))\n"
         "where = {'spool': (Spool, 'read_archive'), 'layer': (type(made.driver), 'create'), 'unpacked': (worker.Worker, 'unpack'),\n"
+        "         'unpacking': (worker.socket, 'send_fds'),\n"
         "         'recorded': (layers.LayerStore, 'add'), 'image': (store.ImageStore, 'add_image'), 'named': (tags.TagStore, 'set')}[sys.argv[3]]\n"
         "after(*where)\nmade.load(open(root / 'archive.tar', 'rb'), print)\n"
     )
@@ -322,6 +325,38 @@ def test_kill_during_load(tmp_path: Path, driver: str, point: str) -> None:
     again.load(docker_archive([BASE, TOP], "app:1"), silent)
     with merged(again, "app:1") as root:
         assert (root / "etc/new").read_bytes() == b"new"
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A load that does not fit fails with ENOSPC, leaves nothing, and what was there is still there."""
+    root = tmp_path / "small"
+    root.mkdir()
+    mount.mount("tmpfs", str(root), "tmpfs", 0, "size=4m")
+    try:
+        store = open_store(root)
+        store.load(docker_archive([BASE], "base:1"), silent)
+        big = layer(file("big", os.urandom(1 << 20)), file("big2", os.urandom(1 << 20)))
+        with pytest.raises(Unavailable, match="image load: no space left"):
+            store.load(docker_archive([BASE, big], "big:1"), silent)
+        assert os.listdir(root / "tmp") == [] and len(store.driver.layers()) == 1
+        again = open_store(root)
+        again.load(docker_archive([BASE, TOP], "app:1"), silent)
+        assert again.get("base:1") and len(again.get("app:1").layers) == 2
+        del again, store
+        gc.collect()  # the drivers' descriptors keep the mount busy
+    finally:
+        mount.umount(str(root), mount.MNT_DETACH)
+
+
+def test_garbage_is_collected(store: ImageStore, tmp_path: Path) -> None:
+    store.load(docker_archive([BASE], "base:1"), silent)
+    kept = initlayer.ensure(store.driver, store.get("base:1").top_layer)
+    for name in ("img-" + "0" * 32, "img-" + "0" * 32 + "-init", "draft-" + "0" * 16, "f" * 64):
+        store.driver.create(name, None)
+    (tmp_path / "tmp/load-old").mkdir()
+    store.collect_garbage()
+    assert set(store.driver.layers()) == {store.get("base:1").top_layer, kept, "f" * 64}  # a container's layer is not ours to judge
+    assert os.listdir(tmp_path / "tmp") == []
 
 
 def test_broken_records_do_not_stop_the_daemon(store: ImageStore, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 import traceback
@@ -38,6 +39,7 @@ class _Hashing:
 def main() -> None:
     """argv[2] is the socket to the daemon. For each layer: whiteouts (kept or applied) with the descriptors of target, tar and skeleton come
     in, one JSON object goes out. Each layer is unpacked by a fork, because a box cannot be left again; this process has one thread."""
+    process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing goes on writing when the daemon was killed
     with socket.socket(fileno=int(sys.argv[2])) as sock:
         while True:
             whiteouts, fds, _, _ = socket.recv_fds(sock, 64, 3)
@@ -55,6 +57,7 @@ def main() -> None:
 
 def _one(sock: socket.socket, whiteouts: Literal["kept", "applied"], target: int, tar: int, skeleton: int) -> NoReturn:
     try:
+        process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
             answer = _run(whiteouts, target, tar, skeleton)
         except DECODE_ERRORS as error:  # TarError is a ValueError

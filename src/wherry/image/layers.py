@@ -7,6 +7,7 @@ a kill -9 or a power loss a record without its files cannot be; files without a 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import threading
@@ -23,6 +24,7 @@ from wherry.linux.sync import syncfs
 from wherry.model.errors import InvalidArgument, NotFound, Unavailable
 from wherry.store import atomic
 
+log = logging.getLogger("wherry.image")
 VERSION = 1
 PREFIX = "img-"  # of the graph driver's layers that belong to images
 _NEW = ".new-"
@@ -193,7 +195,10 @@ class LayerStore:
             drafts = [one for one in self._root.iterdir() if one.name.startswith(_NEW) and one.name.removeprefix(_NEW) not in making]
         for one in drafts:
             shutil.rmtree(one, ignore_errors=True)
-        self._driver.sweep()
+        try:
+            self._driver.sweep()
+        except OSError as error:  # it costs space, and comes again at the next start
+            log.warning("removed layers could not be deleted: %s", error)
 
 
 def _read(directory: Path) -> Layer:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,7 @@ from wherry.image.layers import LayerStore
 from wherry.image.reference import Reference, is_digest, parse
 from wherry.image.spool import PREFIX
 from wherry.image.tags import TagStore
-from wherry.model.errors import InvalidArgument, NotFound, WherryError
+from wherry.model.errors import InvalidArgument, NotFound, Unavailable, WherryError
 from wherry.model.ids import short
 from wherry.store import atomic
 
@@ -111,11 +112,13 @@ class ImageStore:
 
     def load(self, src: BinaryIO, progress: Progress) -> Texts:
         """Takes a Docker or OCI archive in; `progress` gets Docker's JSON lines. Returns the IDs of the images."""
-        return load.load(self, src, progress)
+        with self._room("load"):
+            return load.load(self, src, progress)
 
     def import_rootfs(self, src: BinaryIO, repo: str, tag: str, message: str, changes: Texts, platform: str, progress: Progress) -> Image:
         """Makes an image of one layer from the tar of a root file system; see `importer`."""
-        return importer.import_rootfs(self, src, repo, tag, message, changes, platform, progress)
+        with self._room("import"):
+            return importer.import_rootfs(self, src, repo, tag, message, changes, platform, progress)
 
     def save(self, refs: Texts, dst: BinaryIO) -> None:
         """Writes an archive that is a Docker archive and an OCI layout at once."""
@@ -131,11 +134,15 @@ class ImageStore:
 
     def delete(self, ref: str, *, force: bool, prune: bool, users: Users) -> Records:
         """DELETE /images: Docker's rules, its list of Untagged and Deleted."""
-        return delete.delete(self, ref, force=force, prune=prune, users=users)
+        records = delete.delete(self, ref, force=force, prune=prune, users=users)
+        self.driver.sweep()
+        return records
 
     def prune(self, filters: Filters, users: Users) -> dict[str, Any]:
         """POST /images/prune."""
-        return delete.prune(self, filters, users)
+        report = delete.prune(self, filters, users)
+        self.driver.sweep()
+        return report
 
     # Looking
 
@@ -175,7 +182,8 @@ class ImageStore:
             return self.release_layers(list(image.chain_ids))
 
     def release_layers(self, candidates: Texts | None = None) -> Texts:
-        """Removes layers that no image, no container and no load uses. Call it after removing the last container of a deleted image."""
+        """Removes layers that no image, no container and no load uses. Call it after removing the last container of a deleted image;
+        the driver's `sweep` then frees the space."""
         with self.lock, self.layers.lock:
             used = {chain for image in self._images.values() for chain in image.chain_ids}
             contained = self.layers.in_use_by_containers()
@@ -213,6 +221,16 @@ class ImageStore:
         for chain in image.chain_ids:
             layer = self.layers.get(chain)
             yield layer.diff_id, self.layers.tar(layer)
+
+    @contextmanager
+    def _room(self, verb: str) -> Iterator[None]:
+        """Says what to do about a full disk; what was half done is gone already."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise Unavailable(f"image {verb}: no space left on {self.root}: make room (image prune, container prune), then try again") from error
 
     def _files(self) -> int:
         return sum(1 for one in os.listdir(self.root / "images") if re.fullmatch(r"[a-f0-9]{64}", one))
