@@ -23,6 +23,7 @@ from urllib.parse import quote
 import pytest
 
 from wherry import cgroups
+from wherry.api import stdcopy
 from wherry.api.app import make_server
 from wherry.api.listen import open_listeners
 from wherry.daemon import attach, create, exec, kill, restart, start, stop, wait
@@ -460,6 +461,16 @@ def test_logs(client: Client, daemon: FakeDaemon) -> None:
     assert body == b"line1\nline3\n" and headers["content-type"] == "application/vnd.docker.raw-stream"
 
 
+def test_attach_replays_the_log_also_to_a_client_that_closed_its_input(client: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_log(daemon, daemon.add("one", "base", State(status="exited", finished_at=1)))
+    monkeypatch.setattr(attach, "hand_over", lambda *_: False)
+    sock, file = client.connect("POST", "/containers/one/attach?logs=1&stdout=1&stream=1", b"", Upgrade="tcp", Connection="Upgrade")
+    sock.shutdown(socket.SHUT_WR)
+    with sock, file:
+        assert head(file)[0] == 101
+        assert file.read() == stdcopy.encode(stdcopy.STDOUT, b"line1\nline3\n")
+
+
 def test_following_logs_ends_with_the_run(client: Client, daemon: FakeDaemon) -> None:
     one = daemon.add("one", "base", State(status="running", started_at=1))
     write_log(daemon, one)
@@ -556,6 +567,7 @@ def test_networks(client: Client, daemon: FakeDaemon) -> None:
     bridge = client("GET", "/networks/bridge")[1]
     assert bridge["IPAM"]["Config"] == [{"Subnet": "172.30.0.0/16", "Gateway": "172.30.0.1"}]
     assert [n["Name"] for n in client("GET", f"/networks?{where(driver=['null'])}")[1]] == ["none"]
+    assert "EnableIPv4" in bridge and "EnableIPv4" not in client("GET", "/v1.47/networks/bridge")[1]
     assert client("GET", "/networks/bridge?verbose=perhaps")[0] == 400 and client("GET", f"/networks?{where(x=['1'])}")[0] == 400
 
 

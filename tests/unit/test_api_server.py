@@ -248,6 +248,22 @@ def test_a_client_that_leaves_is_noticed(path: str) -> None:
     assert seen["gone"].wait(5)
 
 
+def test_a_hundred_clients_that_break_off_leave_nothing(path: str) -> None:
+    """Waiting, sending a body, or idle: their threads and descriptors go; the fixture counts the descriptors."""
+    body = b"POST /host HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+    for number in range(100):
+        with Client(path) as client:
+            client.sock.sendall((b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n", body, b"")[number % 3])
+            if number % 3 == 0:
+                assert client.head()[0] == 200
+    with Client(path) as client:
+        assert client.ask("GET", "/things/json")[0] == 200
+    for thread in threading.enumerate():
+        if thread.name == "api-connection":
+            thread.join(5)
+            assert not thread.is_alive()
+
+
 def test_stop_ends_waiting_and_idle_connections(tmp_path: Path) -> None:
     seen.update({key: threading.Event() for key in ("registered", "gone")})
     where = str(tmp_path / "s")

@@ -14,6 +14,7 @@ from wherry.daemon import attach, follow
 from wherry.daemon.attach import AttachRequest
 from wherry.daemon.daemon import Daemon
 from wherry.daemon.logs import Chunk, LogOptions
+from wherry.model.cancel import Cancel
 from wherry.model.container import Container
 from wherry.model.errors import WherryError
 from wherry.model.steps import Span, Trace, step, use_trace
@@ -56,7 +57,7 @@ def attach_container(d: Daemon, r: Request) -> Reply:
         with nullcontext() if replay else container.lock:
             client, early = switch(r, container.config.tty)
             if replay:
-                _replay(d, r, container, request, client)
+                _replay(d, container, request, client)
             with step("attach: hand over"):
                 attach.hand_over(d, container, request, client, early)
     finally:
@@ -74,12 +75,12 @@ def _remember(d: Daemon, container: Container, spans: list[Span]) -> None:
             d.traces[container.id] = [*d.traces[container.id], *spans]
 
 
-def _replay(d: Daemon, r: Request, container: Container, request: AttachRequest, client: socket.socket) -> None:
+def _replay(d: Daemon, container: Container, request: AttachRequest, client: socket.socket) -> None:
+    """What was logged so far. The client is not watched: it may have closed its input already, and still wants this output."""
     options = LogOptions(stdout=request.stdout, stderr=request.stderr)
-    with r.client_watched() as cancel:
-        for chunk in follow.read(d, container, options, cancel):
-            for piece in _pieces(chunk, container.config.tty):
-                client.sendall(piece)
+    for chunk in follow.read(d, container, options, Cancel()):
+        for piece in _pieces(chunk, container.config.tty):
+            client.sendall(piece)
 
 
 def _pieces(chunk: Chunk, tty: bool) -> list[bytes]:
