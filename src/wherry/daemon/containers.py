@@ -62,17 +62,24 @@ class Containers:
     # Writing
 
     def write_objects(self, container: Container) -> None:
-        """config.json and hostconfig.json. A container that removes itself need not survive a loss of power, so it costs no fsync."""
+        """config.json and hostconfig.json: whole after kill -9; after a loss of power once `sync` has run (docs/on-disk.md)."""
         directory = self.directory(container.id)
         directory.mkdir(mode=0o710, exist_ok=True)
-        sync = not container.host.auto_remove
-        atomic.write(directory / "config.json", msgspec.json.encode(container.record), sync=sync)
-        self.write_host(container, sync=sync)
+        atomic.write(directory / "config.json", msgspec.json.encode(container.record), sync=False)
+        self.write_host(container)
 
-    def write_host(self, container: Container, *, sync: bool = True) -> None:
+    def write_host(self, container: Container) -> None:
         """hostconfig.json alone."""
         plain = msgspec.json.encode({"version": FORMAT, "host": container.host})
-        atomic.write(self.directory(container.id) / "hostconfig.json", plain, sync=sync)
+        atomic.write(self.directory(container.id) / "hostconfig.json", plain, sync=False)
+
+    def sync(self, container: Container) -> None:
+        """Makes the objects durable, in the background of the reply: the row that names them is not durable earlier."""
+        directory = self.directory(container.id)
+        for name in ("config.json", "hostconfig.json"):
+            atomic.sync_file(directory / name)
+        atomic.sync_file(directory)
+        atomic.sync_file(self.root)
 
     def add(self, container: Container, cursor: sqlite3.Cursor) -> None:
         """Names the object: the row, in the caller's transaction. Conflict where the name is taken."""

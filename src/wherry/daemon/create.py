@@ -56,6 +56,8 @@ def create(d: Daemon, name: str | None, asked: Config, host: HostConfig, network
             undo.pop_all()
             d.containers.publish(container)
     d.event(container, "create")
+    if not host.auto_remove:  # one that removes itself need not survive a loss of power
+        d.submit(d.containers.sync, container)
     return identifier, warnings
 
 

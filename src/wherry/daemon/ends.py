@@ -73,17 +73,26 @@ def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dic
         container.close_pidfd()
         container.last_exit = state.exit_code
         container.exits += 1
+        remove_it = container.host.auto_remove and not again and not container.kept
         with d.db.transaction():
             d.containers.save_state(container)
+            holdings.release_network(d, container.id)
         d.event(container, "die", exitCode=str(state.exit_code), execDuration=str(lived // 1_000_000_000))
         if container.host.network_mode == "bridge":
             d.network_event(container, "disconnect")
+        if remove_it:
+            remove.unname(d, container, volumes=True)
         container.notify()
-        holdings.release(d, container.id)
-        if again:
-            _restart_later(d, container, lived)
-        elif container.host.auto_remove and not container.kept:
-            remove.remove_locked(d, container, volumes=True)
+    # Nobody waits for the rest: a start or the erasing of its layer waits for `held`.
+    holdings.release(d, container.id)
+    container.held = False
+    container.notify()
+    if remove_it:
+        remove.erase(d, container)
+    elif again:
+        with container.lock:
+            if state.status == "restarting":
+                _restart_later(d, container, lived)
 
 
 def should_restart(container: Container) -> bool:
@@ -145,4 +154,5 @@ def start_failed(d: Daemon, container: Container, error: WherryError) -> None:
         state.status = "restarting"
         _restart_later(d, container, 0)
     elif container.host.auto_remove:
-        remove.remove_locked(d, container, volumes=True)
+        remove.unname(d, container, volumes=True)
+        d.submit(remove.erase, d, container)

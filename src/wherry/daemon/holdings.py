@@ -13,9 +13,10 @@ from collections.abc import Callable
 from wherry.daemon.daemon import Daemon, log
 from wherry.linux import mount
 from wherry.model.container import Container
-from wherry.model.errors import WherryError
+from wherry.model.errors import Unavailable, WherryError
 
 CGROUP_SECONDS = 5.0  # how long dying processes may keep a group
+RELEASE_SECONDS = 15.0
 
 
 def mount_root(d: Daemon, identifier: str) -> int:
@@ -44,12 +45,17 @@ def unmount_root(d: Daemon, identifier: str) -> None:
         pass
 
 
+def release_network(d: Daemon, identifier: str) -> None:
+    """Gives back ports and address at once: the next container may want them."""
+    d.bridge.unpublish(identifier)
+    d.bridge.release(identifier)
+
+
 def release(d: Daemon, identifier: str) -> None:
     """Gives back everything that the container holds: all steps are tried, and what failed stays in the journal for the next start."""
     failed = []
     undo: list[tuple[str, Callable[[], object]]] = [
-        ("published ports", lambda: d.bridge.unpublish(identifier)),
-        ("address", lambda: d.bridge.release(identifier)),
+        ("network", lambda: release_network(d, identifier)),
         ("root mount", lambda: unmount_root(d, identifier)),
         ("volumes", lambda: d.volumes.unmount_all(identifier)),
         ("cgroup", lambda: _remove_cgroup(d, identifier)),
@@ -64,6 +70,15 @@ def release(d: Daemon, identifier: str) -> None:
         log.error("container %s: could not be cleaned up wholly (tried again at the next start): %s", identifier[:12], "; ".join(failed))
         return
     d.journal.clear(identifier, "run")
+
+
+def wait_released(container: Container) -> None:
+    """Until what the last run held is given back: a matter of milliseconds, in the background of its end. Unavailable when it takes too long."""
+    if not container.held:
+        return
+    with container.changed:
+        if not container.changed.wait_for(lambda: not container.held, RELEASE_SECONDS):
+            raise Unavailable(f"container {container.name}: what its last run held (mounts, cgroup) is not given back yet; try again")
 
 
 def _remove_cgroup(d: Daemon, identifier: str) -> None:

@@ -20,12 +20,12 @@ def reconcile(d: Daemon) -> None:
     d.containers.load(log.error)
     d.driver.sweep()
     d.images.collect_garbage()
-    _undo_creations(d)
     live = {container.id for container in d.containers.all() if _reconnect(d, container)}
-    for identifier in {e.container for e in d.journal.entries() if e.kind == "run"} - live:
-        holdings.release(d, identifier)
     d.bridge.up()
     d.bridge.reconcile(live)
+    for identifier in {e.container for e in d.journal.entries() if e.kind == "run"} - live:
+        holdings.release(d, identifier)
+    _undo_creations(d)
     d.volumes.reconcile({c.id for c in d.containers.all()}, live)
     for container in d.containers.all():
         with container.lock:
@@ -40,7 +40,7 @@ def _undo_creations(d: Daemon) -> None:
         try:
             d.containers.get(entry.container)
         except NotFound:
-            remove.erase(d, entry.container)
+            remove.erase_files(d, entry.container)
             d.volumes.release(entry.container)
         else:
             d.journal.clear(entry.container, "layer")
@@ -77,6 +77,7 @@ def _adopt(d: Daemon, container: Container, run: dict[str, int]) -> None:
     if state.pid != run["pid"]:
         state.started_at = time_ns()
     state.pid, state.start_ticks, state.error = run["pid"], run["ticks"], ""
+    container.held = True
     container.pidfd = open_init(state.pid, state.start_ticks)
     if container.host.network_mode == "bridge" and not container.config.network_disabled:
         container.endpoint = d.bridge.allocate(container.id)
@@ -100,7 +101,8 @@ def _after_restart(d: Daemon, container: Container) -> None:
     if state.running:
         return
     if host.auto_remove and (state.status == "exited" or state.started_at):
-        remove.remove_locked(d, container, volumes=True)
+        remove.unname(d, container, volumes=True)
+        remove.erase(d, container)
         return
     policy = host.restart_policy.name
     wanted = policy == "always" and state.started_at or ends.should_restart(container) and state.started_at

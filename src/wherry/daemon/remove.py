@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 
-from wherry.daemon import ends, stop
+from wherry.daemon import ends, holdings, stop
 from wherry.daemon.daemon import Daemon
 from wherry.model.container import Container
 from wherry.model.errors import Conflict, Unimplemented
@@ -29,12 +29,13 @@ def remove(d: Daemon, ref: str, *, force: bool, volumes: bool, link: bool) -> No
         if container.removed:
             return
         ends.cancel_restart(container)
-        remove_locked(d, container, volumes=volumes)
+        unname(d, container, volumes=volumes)
+    d.submit(erase, d, container)
 
 
-def remove_locked(d: Daemon, container: Container, *, volumes: bool) -> None:
-    """The removal itself, under the container's lock: first the rows, then what they named; a crash in between leaves rubbish, which goes at the
-    next start from the journal."""
+def unname(d: Daemon, container: Container, *, volumes: bool) -> None:
+    """The removal itself, under the container's lock: rows first, files later; a crash in between leaves rubbish, which goes at the next start
+    from the journal. `erase` must follow."""
     if container.monitor is not None:  # attached to, never started
         container.monitor.close()
         container.monitor = None
@@ -42,24 +43,25 @@ def remove_locked(d: Daemon, container: Container, *, volumes: bool) -> None:
     with d.db.transaction() as cursor:
         d.journal.intend(container.id, "layer", layer=container.id)
         d.containers.remove(container, cursor)
-        anonymous = [p.name for p in container.record.mounts if p.type == "volume" and p.anonymous] if volumes else []
-        gone = d.volumes.release(container.id, anonymous)
     d.containers.unpublish(container)
+    anonymous = [p.name for p in container.record.mounts if p.type == "volume" and p.anonymous] if volumes else []
+    d.volumes.release(container.id, anonymous)
     container.removed = True
     d.event(container, "destroy")
-    for name in gone:
-        d.events.publish("volume", "destroy", name, {"driver": "local"})
     for exec_id in container.execs:
         d.execs.pop(exec_id, None)
     container.notify()
-    d.submit(erase, d, container.id)
 
 
-def erase(d: Daemon, identifier: str) -> None:
-    """What is left of a removed container on disk: nobody waits for it."""
+def erase(d: Daemon, container: Container) -> None:
+    """What is left of a removed container on disk, once its last run has let go of it: nobody waits for it."""
+    holdings.wait_released(container)
+    erase_files(d, container.id)
+
+
+def erase_files(d: Daemon, identifier: str) -> None:
+    """The layer, the records, the exec directory."""
     d.driver.remove(identifier)
     shutil.rmtree(d.containers.directory(identifier), ignore_errors=True)
     d.launcher.forget(identifier)
     d.journal.clear(identifier, "layer")
-
-

@@ -55,6 +55,7 @@ def begin(d: Daemon, container: Container) -> list[str]:
 
 def _attempt(d: Daemon, container: Container) -> list[str]:
     """Every part in its order; whatever fails undoes what was done."""
+    holdings.wait_released(container)
     with ExitStack() as undo:
         undo.callback(_drop_monitor, container)
         with step("S1 journal intent"), d.db.transaction():
@@ -107,6 +108,7 @@ def monitor_of(d: Daemon, container: Container) -> Monitor:
 
 def _running(d: Daemon, container: Container, monitor: Monitor, pid: int, ticks: int) -> None:
     state = container.state
+    container.held = True
     state.status, state.pid, state.start_ticks = "running", pid, ticks
     state.started_at, state.exit_code, state.error, state.oom_killed = time_ns(), 0, "", False
     container.pidfd = open_init(pid, ticks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from wherry.daemon import ends, kill
+from wherry.daemon import ends, holdings, kill
 from wherry.daemon.daemon import Daemon
 from wherry.daemon.verify import parse_signal, stop_signal
 from wherry.daemon.wait import until
@@ -28,11 +28,12 @@ def stop(d: Daemon, ref: str, seconds: int | None, signal_name: str) -> None:
         if not container.state.running:
             raise NotModified(f"container {container.name} is stopped already")
     end(d, container, seconds, number)
+    holdings.wait_released(container)
     d.event(container, "stop")
 
 
 def end(d: Daemon, container: Container, seconds: int | None, number: int) -> None:
-    """Ends a running container, and returns when its end is recorded and cleaned up."""
+    """Ends a running container, and returns when its end is recorded."""
     if seconds is None:
         seconds = container.config.stop_timeout if container.config.stop_timeout is not None else DEFAULT_SECONDS
     with container.lock:
@@ -49,5 +50,3 @@ def end(d: Daemon, container: Container, seconds: int | None, number: int) -> No
             kill.send(d, container, signal.SIGKILL)
         if not until(container, lambda: container.exits > exits, kill.KILL_SECONDS):
             raise Internal(f"container {container.name} did not end after SIGKILL: a process of it hangs in the kernel")
-    with container.lock:
-        pass  # its holdings are given back under this lock

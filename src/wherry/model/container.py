@@ -103,6 +103,7 @@ class Container:
         self.pidfd: int | None = None  # of the init, while it runs
         self.last_exit = 0  # the code of the last end: what a waiter gets
         self.delay = 0.0  # seconds of the last back-off
+        self.held = False  # its run holds things on this host (mounts, cgroup ...), or they are being given back
         self.kept = False  # a restart or removal is under way: the end of this run neither removes nor restarts it
         self.timer: threading.Timer | None = None  # of the next restart
 
