@@ -8,7 +8,6 @@ import pytest
 
 from wherry.daemon import ports, verify
 from wherry.daemon.attach import parse_keys
-from wherry.daemon.command import verify_size
 from wherry.daemon.rlimits import rlimit
 from wherry.model.config import Config, HostConfig, PortBinding
 from wherry.model.errors import InvalidArgument
@@ -71,9 +70,3 @@ def test_detach_keys() -> None:
     for wrong in ("ctrl-1", "xx", "ctrl-"):
         with pytest.raises(InvalidArgument):
             parse_keys(wrong)
-
-
-def test_log_sizes() -> None:
-    assert verify_size(None) is None
-    assert verify_size("-1") is None
-    assert [verify_size(t) for t in ("10", "10k", "2M", "1g", "5mb")] == [10, 10 << 10, 2 << 20, 1 << 30, 5 << 20]
