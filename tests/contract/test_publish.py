@@ -15,6 +15,7 @@ import pytest
 from namespaces import Namespace, wire
 
 from wherry.linux import netlink
+from wherry.linux.conntrack import Conntrack
 from wherry.model.errors import Internal
 from wherry.network.bridge import Bridge, BridgeOptions, write_sysctl
 from wherry.network.endpoint import PortMapping
@@ -315,6 +316,22 @@ def test_everything_outlives_the_daemon_and_the_next_one_takes_it_over(world):
         assert [port[3] for port in facts["ports"]] == [8080, 8080]
 
 
+def test_a_udp_client_that_goes_on_finds_the_next_container(world):
+    """Connection tracking would lead its datagrams to the old address for ever."""
+    with running(world) as bridge, world.other.run(socket.socket, socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.connect(("192.0.2.1", 8080))
+        for name in ("first", "second"):
+            _, end = world.container(bridge, name)
+            world.host.run(bridge.publish, name, end, [PortMapping(80, "udp", "", 8080)])
+            client.send(name.encode())
+            assert client.recv(99) == b"192.0.2.2 " + name.encode()
+            world.host.run(bridge.unpublish, name)
+            tracked = world.host.run(Conntrack)
+            assert world.host.run(tracked.forget_flows_to, end.address) == 0
+            tracked.close()
+
+
 def test_a_flushed_table_is_put_back(world):
     """CVE-2025-54388, CVE-2025-54410: a reload of somebody's firewall takes our rules away."""
     with running(world) as bridge:
@@ -325,6 +342,22 @@ def test_a_flushed_table_is_put_back(world):
         world.host.run(subprocess.run, ["nft", "delete element ip wherry0 ports { tcp . 8080 }"], check=True)
         assert wait_for(lambda: seen_by_server(world)) == "192.0.2.2"
         assert world.host.run(bridge.check)
+
+
+def test_our_own_changes_from_any_thread_are_no_reason_to_look(world, monkeypatch):
+    with running(world) as bridge:
+        _, end = world.container(bridge, "a")
+        looks = []
+        monkeypatch.setattr(bridge._guard, "_check", lambda: looks.append(1) or True)
+        world.host.run(bridge.publish, "a", end, [PortMapping(80, "tcp", "", 8080)])
+        world.host.run(bridge.unpublish, "a")
+        world.host.run(subprocess.run, ["nft", "add table ip foreign"], check=True)
+        assert not looks
+        world.host.run(subprocess.run, ["nft", "flush chain ip wherry0 output"], check=True)
+        end_of_wait = time.monotonic() + 5
+        while not looks and time.monotonic() < end_of_wait:
+            time.sleep(0.01)
+        assert len(looks) == 1
 
 
 def test_a_table_flushed_unseen_is_put_back_by_the_next_publish(world):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wherry.linux import netlink, nftables
+from wherry.linux import conntrack, netlink, nftables
 from wherry.network.firewall import Forward, by_kernel, quoted, table_name, table_text
 
 SUBNET = IPv4Network("172.17.0.0/16")
@@ -71,5 +71,13 @@ def test_notifications_of_changes():
 def test_random_notifications_are_parsed_or_refused(data):
     try:
         list(nftables.changes(data))
+    except OSError as error:
+        assert error.errno == errno.EBADMSG
+
+
+@given(st.binary(max_size=120))
+def test_random_conntrack_entries_are_parsed_or_refused(data):
+    try:
+        conntrack.reply_source(data)
     except OSError as error:
         assert error.errno == errno.EBADMSG

@@ -307,12 +307,12 @@ def ack_error(request: Request, code: int, explanation: str) -> OSError:
 class Netlink:
     """An rtnetlink socket in the caller's network namespace. One thread at a time; close it, or use it as a context manager."""
 
-    def __init__(self, fd: int = -1) -> None:
+    def __init__(self, fd: int = -1, protocol: int = socket.NETLINK_ROUTE) -> None:
         """A new socket, or `fd`, one that another Netlink opened (in another network namespace, before a clone); it is closed with this."""
         if fd >= 0:
             self.sock, self._sequence = socket.socket(fileno=fd), 1 << 31
             return
-        self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             self.sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
             self.sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
@@ -369,7 +369,8 @@ class Netlink:
         if first is not None:
             raise first
 
-    def _dump(self, operation: str, kind: int, body: bytes) -> list[bytes]:
+    def dump(self, operation: str, kind: int, body: bytes) -> list[bytes]:
+        """The bodies of all answers to a dump request, taken again when the kernel's table changed meanwhile."""
         while True:
             found, whole = self._dump_once(operation, kind, body)
             if whole:
@@ -395,7 +396,7 @@ class Netlink:
 
     def links(self) -> list[Link]:
         """All links of this network namespace."""
-        return [parse_link(body) for body in self._dump("link list", _RTM_GETLINK, _ifinfo())]
+        return [parse_link(body) for body in self.dump("link list", _RTM_GETLINK, _ifinfo())]
 
     def link(self, name: str) -> Link:
         """The link called `name`; OSError(ENODEV) when there is none."""
@@ -437,11 +438,11 @@ class Netlink:
 
     def addresses(self, family: int = socket.AF_UNSPEC) -> list[Address]:
         """All addresses, or those of AF_INET or AF_INET6 only."""
-        return [parse_address(body) for body in self._dump("addr list", _RTM_GETADDR, _IFADDR.pack(family, 0, 0, 0, 0))]
+        return [parse_address(body) for body in self.dump("addr list", _RTM_GETADDR, _IFADDR.pack(family, 0, 0, 0, 0))]
 
     def routes(self, family: int = socket.AF_INET) -> list[Route]:
         """The unicast routes of every table of one family."""
-        parsed = [parse_route(body) for body in self._dump("route list", _RTM_GETROUTE, _RTMSG.pack(family, *[0] * 8))]
+        parsed = [parse_route(body) for body in self.dump("route list", _RTM_GETROUTE, _RTMSG.pack(family, *[0] * 8))]
         return [route for route, kind in parsed if kind == _RTN_UNICAST]
 
 

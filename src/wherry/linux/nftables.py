@@ -98,7 +98,7 @@ _NFTA_TABLE, _NFTA_GEN_PROC_PID = 1, 2
 
 
 def changes(data: bytes) -> Iterator[tuple[str, int]]:
-    """The notifications of one datagram: (table, -1) for a change in a table, ("", PID) for the end of a transaction of that process.
+    """The notifications of one datagram: (table, -1) for a change in a table, ("", TID) for the end of a transaction of that thread.
     OSError(EBADMSG) for a length that does not add up."""
     for kind, _, _, body in messages(data):
         if kind >> 8 != _NFNL_SUBSYS_NFTABLES:
@@ -108,6 +108,11 @@ def changes(data: bytes) -> Iterator[tuple[str, int]]:
             yield "", int.from_bytes(values.get(_NFTA_GEN_PROC_PID, b""), "big")
         else:
             yield values.get(_NFTA_TABLE, b"").split(b"\0", 1)[0].decode("utf-8", "replace"), -1
+
+
+def _ours(thread: int) -> bool:
+    """Whether a thread is one of this process. One that ended already is not: then a look too many is taken."""
+    return os.path.exists(f"/proc/self/task/{thread}")
 
 
 class Changes:
@@ -131,7 +136,7 @@ class Changes:
                     if table in self._tables:
                         self._pending.add(table)
                     elif pid >= 0:
-                        found |= self._pending if pid != os.getpid() else set()
+                        found |= set() if _ours(pid) else self._pending
                         self._pending = set()
             except BlockingIOError:
                 return found

@@ -11,11 +11,15 @@ always; it knows our ports by their device group (`meta ibrname` is not in every
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
+from wherry.linux.conntrack import Conntrack
 from wherry.linux.nftables import Nftables
+
+log = logging.getLogger(__name__)
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 _OURS = "wherry"
@@ -132,11 +136,13 @@ class Firewall:
         self.bridge, self.subnet, self.group, self.icc = bridge, subnet, group, icc
         self.table = table_name(bridge)
         self._nft = Nftables()
+        self._tracked = Conntrack()
         self._installed = ""
 
     def close(self) -> None:
         """Let go of the library; the rules stay and serve."""
         self._nft.close()
+        self._tracked.close()
 
     def install(self, forwards: Iterable[Forward]) -> None:
         """Put our tables in place with these entries, in one transaction; what was there of them is replaced."""
@@ -170,6 +176,15 @@ class Firewall:
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     raise
+
+    def forget_flows_to(self, addresses: Iterable[str]) -> None:
+        """Let no tracked connection lead to these addresses any more: they get other owners. A kernel that cannot do it keeps old UDP
+        clients from the next container for a while, which is no reason to fail a stop."""
+        for address in addresses:
+            try:
+                self._tracked.forget_flows_to(address)
+            except OSError as error:
+                log.warning("cannot forget tracked connections to %s: %s", address, error)
 
     def verify(self, forwards: Iterable[Forward]) -> bool:
         """Whether our tables are as we made them and hold exactly these entries (firewalld and `nft flush ruleset` take them away)."""

@@ -70,6 +70,9 @@ class Publisher:
                 self._shut(ports)
                 self._proxy.remove(container)
                 self._forget(container)
+                udp = {port.address for port in ports if port.protocol == "udp"}
+                if self.firewall is not None and udp:  # a TCP client begins anew by itself; the look-out costs the kernel 10 ms
+                    self.firewall.forget_flows_to(udp)
 
     def _record(self, ports: list[Port]) -> None:
         try:
