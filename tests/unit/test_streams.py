@@ -81,3 +81,30 @@ def test_messages_carry_descriptors() -> None:
     other.close()
     for fd in (read, write, *fds):
         os.close(fd)
+
+
+def test_an_end_of_input_before_the_program_is_there_reaches_it() -> None:
+    """`docker run -i` attaches before the start, and a short input is over by then."""
+    poll = select.epoll()
+    ours, theirs = socket.socketpair()
+    streams = Streams(poll, None, lambda: None)
+    streams.attach(Client(theirs.detach(), stdin=True, stdout=True, stderr=True, framed=False), b"early ")
+    ours.sendall(b"late")
+    ours.shutdown(socket.SHUT_WR)
+    for _ in range(3):
+        for fd, events in poll.poll(0):
+            streams.ready(fd, events)
+    program, stdin = os.pipe()
+    output, output_end = os.pipe()
+    streams.connect({output: "stdout"}, stdin, tty=False, stdin_once=True)
+    for _ in range(5):
+        for fd, events in poll.poll(0):
+            streams.ready(fd, events)
+    os.set_blocking(program, False)
+    assert os.read(program, 100) == b"early late"
+    assert os.read(program, 100) == b""  # the end; BlockingIOError where the writing end is still open
+    streams.close()
+    for fd in (program, output_end):
+        os.close(fd)
+    ours.close()
+    poll.close()

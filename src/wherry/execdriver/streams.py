@@ -114,6 +114,7 @@ class Streams:
         self._stdin_pending: deque[memoryview] = deque()
         self._stdin_size = 0
         self._stdin_ends = False
+        self._input_over = False  # a client's input ended, perhaps before the program was there
         self._paused = False
 
     # Set-up
@@ -129,6 +130,8 @@ class Streams:
         self._update_stdin()
         for client in list(self.clients.values()):
             self._watch(client)
+        if self._input_over and stdin_once and not tty:
+            self._stdin_ends = True
         if self._stdin_ends:
             self._end_stdin()
 
@@ -267,6 +270,7 @@ class Streams:
 
     def _input_ended(self, client: Client) -> None:
         client.stdin = False
+        self._input_over = True
         if self._stdin_once and not self._tty:
             self._stdin_ends = True
             if not self._stdin_pending:
