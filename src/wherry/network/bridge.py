@@ -7,6 +7,7 @@ guesses from names. The veth itself is made by the monitor and removed by the ke
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from ipaddress import IPv4Interface, IPv4Network
@@ -22,6 +23,8 @@ from wherry.network.guard import Guard
 from wherry.network.proxyclient import ProxyClient
 from wherry.network.publish import Publisher
 from wherry.store.db import Database
+
+log = logging.getLogger(__name__)
 
 
 class BridgeOptions(NamedTuple):
@@ -71,6 +74,8 @@ class Bridge:
             index = self._make(kernel, link, address)
         self._sysctls()
         self._firewall(address, index)
+        for warning in self.warnings:
+            log.warning("%s", warning)
 
     def _firewall(self, address: IPv4Interface, index: int) -> None:
         if not self.options.iptables:
@@ -201,6 +206,7 @@ class Bridge:
         try:
             self._publisher.hand_over()
         except WherryError as error:
+            log.error("%s", error)
             self.warnings.append(str(error))
         with Netlink() as kernel:
             for container, veth in self._pool.held().items():
