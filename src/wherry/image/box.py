@@ -37,12 +37,13 @@ class _Hashing:
 
 
 def main() -> None:
-    """argv[2] is the socket to the daemon. For each layer: whiteouts (kept or applied) with the descriptors of target, tar and skeleton come
-    in, one JSON object goes out. Each layer is unpacked by a fork, because a box cannot be left again; this process has one thread."""
-    process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing goes on writing when the daemon was killed
+    """argv[2] is the socket to the daemon. For each layer: whiteouts (kept or applied) with the descriptors of target, tar, skeleton and maybe
+    the view of the layers below come in, one JSON object goes out. Each layer is unpacked by a fork, because a box cannot be left again;
+    this process has one thread."""
+    process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing goes on writing when the daemon is gone
     with socket.socket(fileno=int(sys.argv[2])) as sock:
         while True:
-            whiteouts, fds, _, _ = socket.recv_fds(sock, 64, 3)
+            whiteouts, fds, _, _ = socket.recv_fds(sock, 64, 4)
             if not whiteouts:
                 return
             child = os.fork()
@@ -55,11 +56,11 @@ def main() -> None:
                 sock.send(json.dumps({"crashed": f"its process ended with {os.waitstatus_to_exitcode(status)}"}).encode())
 
 
-def _one(sock: socket.socket, whiteouts: Literal["kept", "applied"], target: int, tar: int, skeleton: int) -> NoReturn:
+def _one(sock: socket.socket, whiteouts: Literal["kept", "applied"], target: int, tar: int, skeleton: int, below: int | None = None) -> NoReturn:
     try:
         process.prctl(process.PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
-            answer = _run(whiteouts, target, tar, skeleton)
+            answer = _run(whiteouts, target, tar, skeleton, below)
         except DECODE_ERRORS as error:  # TarError is a ValueError
             answer = {"error": str(error)[:4096] or type(error).__name__, "errno": getattr(error, "errno", None) or 0}
         sock.send(json.dumps(answer).encode())
@@ -69,7 +70,7 @@ def _one(sock: socket.socket, whiteouts: Literal["kept", "applied"], target: int
         os._exit(1)
 
 
-def _run(whiteouts: Literal["kept", "applied"], target: int, tar: int, skeleton: int) -> dict[str, Any]:
+def _run(whiteouts: Literal["kept", "applied"], target: int, tar: int, skeleton: int, below: int | None) -> dict[str, Any]:
     enter(target)
     root = tree.open_dir("/")
     source = os.fdopen(tar, "rb", buffering=0)
@@ -78,7 +79,7 @@ def _run(whiteouts: Literal["kept", "applied"], target: int, tar: int, skeleton:
     with open(skeleton, "wb", closefd=False) as file, zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as out:
         record = Skeleton(out.write)
         reader = TarReader(hashing, skeleton=record.raw)
-        unpacker = Unpacker(root, whiteouts, record)
+        unpacker = Unpacker(root, below, whiteouts, record)
         for entry in reader:
             unpacker.apply(reader, entry)
         reader.drain()

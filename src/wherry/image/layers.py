@@ -89,7 +89,8 @@ class LayerStore:
         try:
             draft.mkdir(mode=0o700)
             self._driver.create(name, parent.driver_layer if parent else None)
-            done = worker.unpack(tar, self._driver.diff_dir(name), draft / "content.zst", self._driver.whiteouts)
+            with self._view(parent) as below:
+                done = worker.unpack(tar, self._driver.diff_dir(name), draft / "content.zst", self._driver.whiteouts, below)
             if diff_id is not None and done.diff_id != diff_id:
                 raise InvalidArgument(f"layer does not match its diff ID: the config says {diff_id}, the tar is {done.diff_id}")
             layer = Layer(chain_id or done.diff_id, done.diff_id, parent.chain_id if parent else "", name, done.size, done.whole,
@@ -102,6 +103,18 @@ class LayerStore:
         finally:
             with self.lock:
                 self._making.discard(name)
+
+    @contextmanager
+    def _view(self, layer: Layer | None) -> Iterator[int | None]:
+        """The merged files of a layer, where the driver keeps whiteouts."""
+        if layer is None or self._driver.whiteouts == "applied":
+            yield None
+            return
+        fd = self._driver.open_mount(layer.driver_layer, readonly=True)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def _register(self, layer: Layer, draft: Path) -> Layer:
         record = {"version": VERSION, "chain_id": layer.chain_id, "diff_id": layer.diff_id, "parent": layer.parent,

@@ -58,14 +58,17 @@ class Skeleton:
 class Unpacker:
     """Applies entries to the directory `root`. `whole` becomes true when an entry undid an earlier one, so that a skeleton is not enough."""
 
-    def __init__(self, root: int, whiteouts: Literal["kept", "applied"], skeleton: Skeleton) -> None:
+    def __init__(self, root: int, below: int | None, whiteouts: Literal["kept", "applied"], skeleton: Skeleton) -> None:
+        """`below` is the merged view of the layers below, needed where whiteouts are kept; None: there are none."""
         self._root = root
+        self._below = below
         self._kept = whiteouts == "kept"
         self._skeleton = skeleton
         self._seen: set[str] = set()  # what this layer brought
         self._above: set[str] = set()  # directories with something of this layer below
         self._replaced = 0
         self._marks: set[str] = set()  # whiteouts of this layer
+        self._opaque: set[str] = set()  # directories that hide all below them
         self._times: dict[str, int] = {}
         self._dirs: dict[str, int] = {}
         self.whole = False
@@ -186,11 +189,33 @@ class Unpacker:
 
     def _mkdir_over(self, parent: int, path: str, base: str) -> None:
         os.mkdir(base, 0o755, dir_fd=parent)
-        if self._kept and path in self._marks:  # it was deleted first: nothing of the lower one may show through
-            self._set_opaque(parent, base)
         self._marks.discard(path)
+        if self._kept and self._hides(path):  # something else was in its place first: nothing of the lower one may show through
+            self._set_opaque(parent, path, base)
 
-    def _set_opaque(self, parent: int, base: str) -> None:
+    def _hides(self, path: str) -> bool:
+        """Whether the layers below show anything at this path. A mark that hides nothing must not be made: in a directory that is in one
+        layer only, overlayfs lists it."""
+        if self._below is None or tree.lstat_below(self._below, path) is None:
+            return False
+        above = path.rpartition("/")[0]
+        while above:
+            if above in self._opaque:
+                return False
+            above = above.rpartition("/")[0]
+        return True
+
+    def _set_opaque(self, parent: int, path: str, base: str) -> None:
+        if not self._hides(path):
+            return
+        self._opaque.add(path)
+        if useless := [mark for mark in self._marks if mark.startswith(path + "/")]:
+            self._count_pass(path)
+            for mark in useless:
+                top, _, name = mark.rpartition("/")
+                os.unlink(name, dir_fd=self._directory(top.split("/"), mark))
+            self._marks.difference_update(useless)
+            parent = self._again(path)
         fd = tree.open_dir(base, parent)
         try:
             os.setxattr(fd, tree.OPAQUE_XATTR, b"y")
@@ -214,35 +239,42 @@ class Unpacker:
             os.unlink(base, dir_fd=parent)
             self._seen.discard(path)
             return
-        self._replaced += 1
-        if self._replaced > _MAX_REPLACED:
-            raise TarError(f"{path}: the layer takes away more than {_MAX_REPLACED} of the directories it works on")
+        self._count_pass(path)
         self._forget()
         tree.remove_tree(parent if path.count("/") == 0 else self._again(path), base)
         below = path + "/"
         self._seen = {one for one in self._seen if one != path and not one.startswith(below)}
         self._above = {one for one in self._above if one != path and not one.startswith(below)}
         self._marks = {one for one in self._marks if not one.startswith(below)}
+        self._opaque = {one for one in self._opaque if one != path and not one.startswith(below)}
         self._times = {one: at for one, at in self._times.items() if one != path and not one.startswith(below)}
+
+    def _count_pass(self, path: str) -> None:
+        self._replaced += 1
+        if self._replaced > _MAX_REPLACED:
+            raise TarError(f"{path}: the layer takes away more than {_MAX_REPLACED} of the directories it works on")
 
     def _again(self, path: str) -> int:
         return self._directory(path.split("/")[:-1], path)
 
-    def _directory(self, parts: list[str], path: str) -> int:
-        """Descriptor of a directory of the layer, missing ones made (0755, root's)."""
+    def _directory(self, parts: list[str], path: str, *, own: bool = True) -> int:
+        """Descriptor of a directory of the layer. Missing ones are made as they are below, or else with 0755 and for root; they count as
+        brought by this layer where `own`."""
         if not parts:
             return self._root
         key = "/".join(parts)
         if (known := self._dirs.get(key)) is not None:
             return known
-        parent = self._directory(parts[:-1], path)
+        parent = self._directory(parts[:-1], path, own=own)
         base = parts[-1]
         try:
             fd = tree.open_dir(base, parent)
         except FileNotFoundError:
             os.mkdir(base, 0o755, dir_fd=parent)
-            self._own(key)
+            if own:
+                self._own(key)
             fd = tree.open_dir(base, parent)
+            self._inherit(key, fd)
         except OSError:  # a link, or no directory
             if key in self._seen:
                 raise TarError(f"{path}: {key} is not a directory; entries through links are refused") from None
@@ -271,19 +303,40 @@ class Unpacker:
         if name in ("", ".", ".."):
             raise TarError(f"{'/'.join(parts)}: a whiteout of {name!r}")
         path = "/".join([*parts[:-1], name])
-        parent = self._directory(parts[:-1], path)
-        try:
-            have = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
-            if self._kept:
-                os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent)
-                self._marks.add(path)
-            return
-        directory = stat.S_ISDIR(have.st_mode)
+        self._refuse_links(parts[:-1], path)
+        have = tree.lstat_below(self._root, path)
+        if have is None and not (self._kept and self._hides(path)):
+            return  # there is nothing to hide
+        parent = self._directory(parts[:-1], path, own=False)
+        directory = have is not None and stat.S_ISDIR(have.st_mode)
         if not self._kept:
             self._apply_whiteout(parent, path, name, directory)
-        elif directory:
-            self._set_opaque(parent, name)  # a whiteout is about the layers below, not about this layer's own entry
+        elif directory and self._holds_own(path):
+            self._set_opaque(parent, path, name)  # a whiteout is about the layers below, not about this layer's own entry
+        elif not self._holds_own(path) and path not in self._marks:
+            if have is not None:
+                self._remove(parent, path, name, directory)  # a directory that only held whiteouts
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=self._directory(parts[:-1], path, own=False))
+            self._marks.add(path)
+
+    def _refuse_links(self, parts: list[str], path: str) -> None:
+        for at in range(1, len(parts) + 1):
+            key = "/".join(parts[:at])
+            if key in self._seen and ((have := tree.lstat_below(self._root, key)) is None or not stat.S_ISDIR(have.st_mode)):
+                raise TarError(f"{path}: {key} is not a directory; entries through links are refused")
+
+    def _inherit(self, path: str, fd: int) -> None:
+        """A directory that the layer did not describe looks as it does below."""
+        if self._below is None or not self._hides(path):
+            return
+        have = tree.lstat_below(self._below, path)
+        if have is None or not stat.S_ISDIR(have.st_mode):
+            return
+        source = tree.open_below(self._below, path)
+        try:
+            tree.copy_dir_attributes(source, fd)
+        finally:
+            os.close(source)
 
     def _apply_whiteout(self, parent: int, path: str, name: str, directory: bool) -> None:
         if directory and self._holds_own(path):
@@ -295,11 +348,10 @@ class Unpacker:
         if not parts:
             raise TarError(f"{OPAQUE} in the root of a layer")
         path = "/".join(parts)
-        parent = self._directory(parts[:-1], path)
         self._directory(parts, path)
         self._own(path)
         if self._kept:
-            self._set_opaque(parent, parts[-1])
+            self._set_opaque(self._again(path), path, parts[-1])
         else:
             self._clear_foreign(path)
 

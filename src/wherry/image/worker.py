@@ -48,9 +48,10 @@ class Worker:
         if self._process is not None:
             self._process.wait()
 
-    def unpack(self, tar: Path, target: Path, skeleton: Path, whiteouts: Literal["kept", "applied"]) -> Unpacked:
+    def unpack(self, tar: Path, target: Path, skeleton: Path, whiteouts: Literal["kept", "applied"], below: int | None = None) -> Unpacked:
         """Unpacks the (maybe compressed) file `tar` into the fresh directory `target`; what rebuilds the tar goes to `skeleton`.
 
+        `below` is a descriptor of the merged view of the layers below: a whiteout is kept only where it hides something.
         InvalidArgument where the tar is at fault, OSError (ENOSPC, EIO ...) or Internal where the host is."""
         sock = self._socket or self._start()
         with ExitStack() as stack:
@@ -58,7 +59,7 @@ class Worker:
                    os.open(skeleton, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)]
             for fd in fds:
                 stack.callback(os.close, fd)
-            socket.send_fds(sock, [whiteouts.encode()], fds)
+            socket.send_fds(sock, [whiteouts.encode()], fds if below is None else [*fds, below])
         answer = json.loads(sock.recv(1 << 16) or b'{"crashed": "the worker is gone"}')
         if "crashed" in answer:
             raise Internal(f"unpacking the layer failed: {answer['crashed']}")
