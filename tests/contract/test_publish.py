@@ -12,8 +12,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from namespaces import Namespace, wire
 
+from namespaces import Namespace, wire
 from wherry.linux import netlink
 from wherry.linux.conntrack import Conntrack
 from wherry.model.errors import Internal
