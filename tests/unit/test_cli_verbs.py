@@ -1,12 +1,17 @@
 """The verbs against a small engine: which calls they make in which order, what they print, how they end."""
 
+import fcntl
 import gc
 import json
 import os
+import pty
+import queue
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -332,6 +337,50 @@ def test_signals_are_passed_on(run: Run, daemon: FakeDaemon) -> None:
     code, _, _, calls = run("run", "busybox")
     assert code == 0 and calls[-1] == "POST /containers/ID/kill signal=SIGUSR1"
     assert signal.getsignal(signal.SIGUSR1) == before
+
+
+@pytest.mark.parametrize("how", ["hangup", "resize"])
+def test_terminal(daemon: FakeDaemon, tmp_path: Path, how: str) -> None:
+    """The size is told at the start and after each change; a hung-up terminal ends the CLI, and the program is told."""
+    seen: queue.Queue[Request] = queue.Queue()
+
+    def handler(request: Request, talk: Talk) -> None:
+        daemon(request, talk)
+        seen.put(request)
+
+    def next_call(verb: str) -> Request:
+        while not (request := seen.get(timeout=20)).path.endswith(verb):
+            pass
+        return request
+
+    daemon.on_start = lambda: None
+    engine = Engine(str(tmp_path / "d.sock"), handler)
+    env = {**os.environ, "WHERRY_HOST": engine.host, "DOCKER_CONFIG": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    terminal, inside = pty.openpty()
+    own_it = (
+        "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    argv = [sys.executable, "-c", own_it, "-m", "wherry.cli", "run", "-it", "busybox"]
+    process = subprocess.Popen(argv, env=env, stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+    os.close(inside)
+    try:
+        next_call("/start")
+        if how == "hangup":
+            os.close(terminal)
+            while next_call("/kill").query != {"signal": "SIGHUP"}:  # the kernel sends SIGCONT too
+                pass
+            assert process.wait(20) == 128 + signal.SIGHUP
+        else:
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
+            assert next_call("/resize").query == {"h": "33", "w": "77"}
+            daemon.code = 6
+            daemon._end_all()
+            assert process.wait(20) == 6
+            os.close(terminal)
+    finally:
+        process.kill()
+        process.wait()
+        engine.close()
 
 
 def test_trace_table_and_file(run: Run, daemon: FakeDaemon, tmp_path: Path) -> None:

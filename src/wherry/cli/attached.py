@@ -2,7 +2,7 @@
 
 from wherry.cli.errors import ApiError, CliError, Exit
 from wherry.cli.http1 import ProtocolError
-from wherry.cli.signals import ENDING, NAMES, WINCH, Signals, forward
+from wherry.cli.signals import ENDING, HUP, NAMES, WINCH, Signals, forward
 from wherry.cli.streams import Pump
 from wherry.cli.terminal import DetachWatch, RawMode, size
 
@@ -80,6 +80,8 @@ class Conversation:
             resize(self._cli, self._target)
         elif self._proxy:
             forward(self._cli.client, self._target.removeprefix("/containers/"), number)
+            if self._tty and number == HUP:
+                raise Exit(128 + number)  # the terminal is gone: there is nobody left to show anything to
         elif number in ENDING:
             raise Exit(128 + number)
 

@@ -23,6 +23,7 @@ _OWN = (
 NAMES: "dict[int, str]" = {
     int(getattr(_signal, name)): name for name in dir(_signal) if name.startswith("SIG") and "_" not in name and name not in _OWN
 }
+HUP = int(_signal.SIGHUP)
 WINCH = int(_signal.SIGWINCH)
 ENDING = tuple(int(number) for number in (_signal.SIGHUP, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM))
 
