@@ -280,6 +280,20 @@ def test_a_killed_proxy_is_replaced_and_gets_every_port_again(world):
         assert world.host.run(tcp, "127.0.0.1", 8081)[1] == b"helloend"
 
 
+def test_the_proxy_ends_with_the_last_port_and_comes_back_with_the_next(world):
+    with running(world) as bridge:
+        _, end = world.container(bridge, "a")
+        for turn in range(1, 4):
+            world.host.run(bridge.publish, "a", end, [PortMapping(80, "tcp", "", 8080)])
+            assert len(world.proxies) == turn
+            assert world.host.run(tcp, "127.0.0.1", 8080)[1] == b"helloend"
+            world.host.run(bridge.unpublish, "a")
+            assert world.proxies[-1].wait(10) == 0
+        world.host.run(bridge.publish, "a", end, [PortMapping(80, "tcp", "", 8080)])
+        os.kill(world.proxies[-1].pid, signal.SIGKILL)
+        assert wait_for(lambda: world.host.run(tcp, "127.0.0.1", 8080))[1] == b"helloend", "and the new one is watched, too"
+
+
 def test_a_proxy_that_comes_back_by_itself_binds_what_its_facts_say(world):
     with running(world) as bridge:
         _, end = world.container(bridge, "a")

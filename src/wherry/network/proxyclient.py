@@ -31,7 +31,7 @@ class ProxyClient:
         self._connection: socket.socket | None = None
         self._stop, self._stopped = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._watcher: threading.Thread | None = None
-        self._ended = self._closed = False
+        self._closed = False
 
     def add(self, ports: Sequence[tuple[Port, socket.socket]]) -> None:
         """The proxy serves these ports; the caller closes its own copies of the sockets afterwards."""
@@ -61,11 +61,11 @@ class ProxyClient:
         return True
 
     def exit(self) -> None:
-        """End the proxy: all ports are closed."""
+        """End the proxy, if there is one: all ports are closed. The next add() starts another."""
         with self._lock:
-            self._ended = True
-            self._ask({"op": "exit"})
-            self._hang_up()
+            if self.running():
+                self._ask({"op": "exit"})
+                self._hang_up()
 
     def close(self) -> None:
         """Let go of the proxy, which carries on, and end the watching thread."""
@@ -119,7 +119,6 @@ class ProxyClient:
                 self._start()
                 self._connection = self._dial()
             if self._watcher is None:
-                self._ended = False
                 self._watcher = threading.Thread(target=self._watch, name="proxy watch", daemon=True)
                 self._watcher.start()
         return self._connection
@@ -140,26 +139,28 @@ class ProxyClient:
             connection.close()
 
     def _watch(self) -> None:
-        """Holds a connection of its own, on which nothing is ever said: its end is the proxy's end."""
-        while True:
-            try:
-                with self._dial() as connection:
-                    poll = select.poll()
-                    for sock in (connection, self._stopped):
-                        poll.register(sock, select.POLLIN)
-                    ready = {fd for fd, _ in poll.poll()}
-            except OSError as error:
-                if not gone(error):
-                    log.error("cannot watch the port proxy: %s", error)
-                    break
-                ready = set()
-            if self._stopped.fileno() in ready or self._ended:
-                break
-            log.warning("the port proxy is gone; its ports are bound again")
-            try:
+        """As long as there is a proxy: wait for its end, then let the owner see to it. close() ends the wait."""
+        try:
+            while self._wait_end():
                 self.lost()
-            except WherryError as error:
-                log.error("published ports are not reachable from this host itself: %s", error)
-                break
+                with self._lock:
+                    if not self.running():  # told to end, and not needed: _connect() starts a new watch with a new proxy
+                        self._watcher = None
+                        return
+        except (OSError, WherryError) as error:
+            log.error("published ports may not be reachable from this host itself: %s", error)
         with self._lock:
             self._watcher = None
+
+    def _wait_end(self) -> bool:
+        """Holds a connection on which nothing is ever said: its end is the proxy's end (True). False: close() was called."""
+        try:
+            with self._dial() as connection:
+                poll = select.poll()
+                for sock in (connection, self._stopped):
+                    poll.register(sock, select.POLLIN)
+                return all(fd != self._stopped.fileno() for fd, _ in poll.poll())
+        except OSError as error:
+            if not gone(error):
+                raise
+            return True
