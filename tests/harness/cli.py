@@ -11,6 +11,8 @@ import subprocess
 import termios
 import time
 
+from harness.waiting import SLOWNESS
+
 
 class Result:
     def __init__(self, argv: list[str], code: int, out: bytes, err: bytes) -> None:
@@ -49,6 +51,7 @@ class Cli:
         """Runs the verb to its end; `code` is the expected exit code (None: any)."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
         process = self.start(*args, env=env)
+        timeout *= SLOWNESS
         try:
             out, err = process.communicate(data, timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -1,14 +1,17 @@
 """Waiting for what has no event of its own (a port that answers, a state of a container), always with an end."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+SLOWNESS = float(os.environ.get("WHERRY_TEST_SLOWNESS", "1"))  # how much longer everything may take: a virtual machine without KVM
 
 
 def eventually(probe: Callable[[], T], seconds: float = 10.0, every: float = 0.05, what: str = "") -> T:
     """Calls `probe` until it returns something true; an exception counts as "not yet". Fails with the last outcome."""
+    seconds *= SLOWNESS
     deadline = time.monotonic() + seconds
     while True:
         try:
