@@ -37,11 +37,12 @@ class Demux:
         result: list[tuple[int, bytes]] = []
         parts: list[bytes] = []
         current, at, end = 0, 0, len(data)
+        from_bytes = int.from_bytes
         while end - at >= 8:
-            stream = data[at]
-            if data[at + 1 : at + 4] != b"\0\0\0" or stream > 3:
+            header = from_bytes(data[at : at + 8], "big")
+            stream, stop = header >> 56, at + 8 + (header & 0xFFFFFFFF)
+            if header >> 32 & 0xFFFFFF or stream > 3:
                 raise CliError(f"unrecognized input header: {stream}")
-            stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "big")
             if stop > end:
                 break
             if stream != current and parts:
