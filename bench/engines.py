@@ -129,6 +129,9 @@ class Wherry(Engine):
         self._process.wait(30)
         self._log.close()
         subprocess.run(["ip", "link", "del", self._bridge], capture_output=True)
+        for table in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout.splitlines():
+            if table.endswith(f"_{self._bridge}"):
+                subprocess.run(["nft", "delete", *table.split()], capture_output=True)
         shutil.rmtree(self._dir, ignore_errors=True)
 
 

@@ -1,12 +1,14 @@
 """A wherryd of the tests' own: roots in a temporary directory, its own bridge and socket, killed and started at will."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,7 @@ class Engine:
         self.flags = flags
         self.api = Api(self.socket)
         self._process: subprocess.Popen[bytes] | None = None
+        self._ids: set[str] = set()
         (self.dir / "docker-config").mkdir()
 
     @property
@@ -93,6 +96,13 @@ class Engine:
             self.signal(signal.SIGTERM)
         self.start()
 
+    def ids_seen(self) -> set[str]:
+        """Every container that this engine ever had, as far as a running daemon tells."""
+        if self.running:
+            events = self.api("GET", f"/events?since=0&until={int(time.time()) + 1}").body.decode().splitlines()
+            self._ids |= {event["Actor"]["ID"] for event in map(json.loads, events) if event["Type"] == "container"}
+        return self._ids
+
     def load(self, *names: str) -> None:
         for name in names:
             with open(image_path(name), "rb") as archive, self.api.connection(300) as connection:
@@ -144,7 +154,9 @@ class Engine:
                     os.kill(pid, signal.SIGKILL)
             eventually(lambda: not self.processes(), 10, what="all processes of the engine are gone")
             subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
-            subprocess.run(["nft", "delete", "table", "ip", f"wherry_{self.bridge}"], capture_output=True)
+            for table in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout.splitlines():
+                if table.endswith(f"_{self.bridge}"):
+                    subprocess.run(["nft", "delete", *table.split()], capture_output=True)
             for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
                 if line.split()[4].startswith(str(self.dir)):
                     subprocess.run(["umount", "-l", line.split()[4]], capture_output=True)

@@ -1,6 +1,7 @@
 """What the host looks like: everything that an engine could leave behind, as comparable text.
 
-On a machine that others use at the same time, WHERRY_SNAPSHOT_IGNORE (a regular expression) leaves their things out.
+On a machine where other engines work at the same time, WHERRY_SHARED_HOST=1 keeps only what bears this engine's mark: its
+directories, its bridge, the IDs of its containers. Without it, everything on the host counts.
 """
 
 import os
@@ -12,7 +13,8 @@ from pathlib import Path
 from .engine import Engine
 from .waiting import eventually
 
-IGNORE = re.compile(os.environ.get("WHERRY_SNAPSHOT_IGNORE") or r"(?!)")
+SHARED = os.environ.get("WHERRY_SHARED_HOST") == "1"
+WORKERS = 8
 Snapshot = dict[str, Counter[str]]
 
 
@@ -41,15 +43,20 @@ def links() -> Counter[str]:
 
 def addresses() -> Counter[str]:
     found = [" ".join(line.split()[1:4]) for line in _command("ip", "-o", "addr") + _command("ip", "-o", "-6", "addr") if "scope link" not in line]
-    return Counter(found + [f"route {line}" for line in _command("ip", "route") if "linkdown" not in line])
+    return Counter(found + [f"route {line.replace(' linkdown', '').strip()}" for line in _command("ip", "route")])
 
 
 def cgroups() -> Counter[str]:
     return Counter(directory for directory, _, _ in os.walk("/sys/fs/cgroup"))
 
 
-def rules() -> Counter[str]:
-    return Counter(line.strip() for line in _command("nft", "-s", "list", "ruleset"))
+def rules(mark: str = "") -> Counter[str]:
+    """Lines of every table whose name has `mark`, each with its table."""
+    found: list[str] = []
+    for table in _command("nft", "list", "tables"):
+        if mark in table:
+            found += [f"{table}: {line.strip()}" for line in _command("nft", "-s", "list", *table.split())]
+    return Counter(found)
 
 
 def files(*roots: Path) -> Counter[str]:
@@ -72,9 +79,19 @@ def descriptors(pid: int) -> Counter[str]:
     return Counter(found)
 
 
+def _is_ours(pid: int) -> bool:
+    """Whether a process is the engine's own: it runs Python, which the containers under comparison do not. A zombie counts."""
+    try:
+        program = os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return Path(f"/proc/{pid}").exists()
+    return "python" in program or "memfd" in program
+
+
 def processes(engine: Engine) -> Counter[str]:
+    """Names of the engine's own processes."""
     found = []
-    for pid in engine.processes():
+    for pid in filter(_is_ours, engine.processes()):
         try:
             name, rest = Path(f"/proc/{pid}/stat").read_text().split("(", 1)[1].rsplit(")", 1)
             found.append(f"{name}{' (zombie)' if rest.split()[0] == 'Z' else ''}")
@@ -84,7 +101,7 @@ def processes(engine: Engine) -> Counter[str]:
 
 
 def take(engine: Engine, daemon: bool = True) -> Snapshot:
-    """The host and, if wanted, the insides of the daemon's processes."""
+    """The host and, if wanted, the insides of the engine's processes (not of the containers' programs)."""
     shot: Snapshot = {
         "mounts": mounts(),
         "links": links(),
@@ -98,10 +115,28 @@ def take(engine: Engine, daemon: bool = True) -> Snapshot:
         shot["threads"] = Counter({"wherryd": len(os.listdir(f"/proc/{engine.pid}/task"))})
         shot["descriptors"] = descriptors(engine.pid)
         for pid in engine.processes():
-            if pid != engine.pid:
+            if pid != engine.pid and _is_ours(pid):
                 shot[f"descriptors of {pid}"] = descriptors(pid)
                 shot[f"mounts of {pid}"] = mounts(pid)
-    return {kind: Counter({text: count for text, count in lines.items() if not IGNORE.search(text)}) for kind, lines in shot.items()}
+    if SHARED:
+        marks = re.compile("|".join(map(re.escape, [str(engine.dir), engine.bridge, *engine.ids_seen()])))
+        for kind in ("mounts", "links", "addresses", "cgroups"):
+            shot[kind] = Counter({text: count for text, count in shot[kind].items() if marks.search(text)})
+        shot["rules"] = rules(engine.bridge)
+    return shot
+
+
+def settled(engine: Engine, daemon: bool = True, seconds: float = 15.0) -> Snapshot:
+    """A snapshot that the next one, half a second later, equals: what the kernel still takes down is not in it."""
+    last = take(engine, daemon)
+
+    def still() -> bool:
+        nonlocal last
+        previous, last = last, take(engine, daemon)
+        return not difference(previous, last)
+
+    eventually(still, seconds, every=0.5, what="the host comes to rest")
+    return last
 
 
 def difference(before: Snapshot, after: Snapshot) -> dict[str, list[str]]:
@@ -115,12 +150,17 @@ def difference(before: Snapshot, after: Snapshot) -> dict[str, list[str]]:
 
 
 def assert_as_before(before: Snapshot, engine: Engine, daemon: bool = True, seconds: float = 10.0) -> None:
-    """The host is as it was; the kernel takes network namespaces down in the background, so this waits for a while."""
+    """The host is as it was; the kernel takes network namespaces down in the background, so this waits for a while.
+
+    The daemon's pool makes its workers when they are first needed: up to WORKERS more threads are no leak."""
     last: dict[str, list[str]] = {}
 
     def same() -> bool:
         nonlocal last
-        last = difference(before, take(engine, daemon))
+        after = take(engine, daemon)
+        if daemon and 0 < after["threads"].total() - before["threads"].total() <= WORKERS:
+            after["threads"] = before["threads"]
+        last = difference(before, after)
         return not last
 
     try:

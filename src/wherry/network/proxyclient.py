@@ -68,8 +68,14 @@ class ProxyClient:
                 self._hang_up()
 
     def close(self) -> None:
-        """Let go of the proxy, which carries on, and end the watching thread."""
+        """Let go of the proxy, which carries on while it holds ports and ends where it holds none; end the watching thread."""
         with self._lock:
+            if self._watcher is not None and not self._closed:
+                try:
+                    if not self.held():
+                        self.exit()
+                except WherryError as error:
+                    log.warning("the port proxy is left as it is: %s", error)
             self._closed = True
             self._hang_up()
             watcher = self._watcher
