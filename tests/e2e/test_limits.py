@@ -6,8 +6,8 @@ from harness.cli import Cli
 
 EAT = "data = []\nwhile True: data.append(bytearray(b'x' * 1_000_000))"
 BURN = (
-    "import time, os\nbegan = time.monotonic(); n = 0\nwhile time.monotonic() - began < 2: n += 1\n"
-    "print(sum(os.times()[:2]) / (time.monotonic() - began))"
+    "import time\nbegan = time.monotonic(); used = time.process_time(); n = 0\nwhile time.monotonic() - began < 2: n += 1\n"
+    "print((time.process_time() - used) / (time.monotonic() - began))"
 )
 FORK = (
     "import os, time\nn = 0\ntry:\n  while True:\n    if os.fork() == 0: time.sleep(20); os._exit(0)\n    n += 1\n"
@@ -28,7 +28,7 @@ def test_memory_below_the_limit_is_fine(cli: Cli, name: str) -> None:
 
 def test_cpu_limit(cli: Cli) -> None:
     share = float(cli("run", "--rm", "--cpus", "0.25", "debian", "python3", "-c", BURN).line)
-    assert 0.15 < share < 0.35, share
+    assert 0.05 < share < 0.35, share  # a busy host may give less than the limit
 
 
 def test_cpuset(cli: Cli) -> None:
