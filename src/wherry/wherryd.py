@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from wherry import __version__
 from wherry.api.app import make_server
-from wherry.api.listen import open_listeners
+from wherry.api.listen import open_listeners, remove_paths
 from wherry.daemon import options as flags
 from wherry.daemon import shutdown
 from wherry.daemon.daemon import Daemon
@@ -55,6 +55,7 @@ def run(options: Options) -> None:
         server = make_server(daemon, open_listeners(list(options.hosts)))
         server.start()
         undo.callback(server.stop)
+        undo.callback(remove_paths, list(options.hosts))
         log.info("wherryd %s serves on %s", __version__, ", ".join(options.hosts))
         if options.ready_fd is not None:
             os.write(options.ready_fd, b"1")

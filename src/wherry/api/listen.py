@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from wherry.model.errors import InvalidArgument, Unavailable, Unimplemented
@@ -63,6 +64,14 @@ def _unix(path: str, group: int | None) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def remove_paths(hosts: list[str]) -> None:
+    """Remove the unix sockets' names. Called while they still listen: until then no other daemon can have taken a name."""
+    for host in hosts:
+        if host.startswith("unix://"):
+            with suppress(FileNotFoundError):
+                os.unlink(host.removeprefix("unix://"))
 
 
 def _remove_stale(path: str) -> None:
