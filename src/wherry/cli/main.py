@@ -38,6 +38,7 @@ CONTAINER = {
     "ls": "ps",
     "pause": "pause",
     "port": "port",
+    "prune": "prune:container",
     "ps": "ps",
     "remove": "rm",
     "rename": "rename",
@@ -57,6 +58,7 @@ IMAGE = {
     "list": "images",
     "load": "load",
     "ls": "images",
+    "prune": "prune:image",
     "remove": "rmi",
     "rm": "rmi",
     "save": "save",
@@ -74,8 +76,8 @@ VOLUME = {
 SYSTEM = {"events": "events", "info": "info"}
 GROUPS = {"container": CONTAINER, "image": IMAGE, "volume": VOLUME, "system": SYSTEM}
 VERBS = {
-    **{name: module for name, module in CONTAINER.items() if name not in ("inspect", "list", "ls", "remove")},
-    **{name: module for name, module in IMAGE.items() if name not in ("inspect", "list", "ls", "remove", "rm")},
+    **{name: module for name, module in CONTAINER.items() if name not in ("inspect", "list", "ls", "prune", "remove")},
+    **{name: module for name, module in IMAGE.items() if name not in ("inspect", "list", "ls", "prune", "remove", "rm")},
     "events": "events",
     "images": "images",
     "info": "info",
@@ -87,8 +89,8 @@ VERBS = {
 UNBUILT = {
     "": "build builder buildx checkpoint commit compose config context cp diff export login logout manifest network node plugin pull push"
     " search secret service stack stats swarm trust update",
-    "container": "commit cp diff export prune stats update",
-    "image": "build prune pull push",
+    "container": "commit cp diff export stats update",
+    "image": "build pull push",
     "volume": "update",
     "system": "df dial-stdio prune",
 }
