@@ -181,7 +181,7 @@ def _verb(verb: str, options: str, value: "Any") -> str:
     if verb == "T":
         return kind(value)
     if verb in "dxXo" and whole:
-        return f"%{options}{verb}" % value
+        return str(f"%{options}{verb}" % value)
     if verb in "bcU" and whole:
         return f"%{options.replace('0', '')}s" % {"b": f"{value:b}", "c": chr(value), "U": f"U+{value:04X}"}[verb]
     if verb in "feg" and number and not whole:
