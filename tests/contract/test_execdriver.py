@@ -34,7 +34,7 @@ class Run:
         self.logs.mkdir(exist_ok=True)
         self.events: list[dict[str, Any]] = []
         self.ended = threading.Event()
-        self.monitor: Monitor = launcher.fork(name, self.logs)
+        self.monitor: Monitor = launcher.monitor(name, self.logs)
         self.monitor.on_event = self._heard
 
     def _heard(self, _: Monitor, event: dict[str, Any]) -> None:

@@ -100,6 +100,7 @@ def start(d: Daemon, exec_id: str, *, detach: bool, console_size: tuple[int, int
     finally:
         if client is not None:
             client.close()
+        d.submit(d.launcher.replenish)
 
 
 def _run(d: Daemon, one: Exec, client: socket.socket | None, early: bytes, console_size: tuple[int, int] | None) -> None:
@@ -112,7 +113,7 @@ def _run(d: Daemon, one: Exec, client: socket.socket | None, early: bytes, conso
             raise StartFailed(f"container {container.name} has just ended", step="exec: Command")
     try:
         with step("exec: monitor"):
-            monitor = d.launcher.fork(container.id, d.containers.directory(container.id), one.id)
+            monitor = d.launcher.monitor(container.id, d.containers.directory(container.id), one.id)
         monitor.on_event = lambda m, event: heard(d, one, m, event)
         one.monitor = monitor
         if client is not None:

@@ -30,6 +30,7 @@ def reconcile(d: Daemon) -> None:
     for container in d.containers.all():
         with container.lock:
             _after_restart(d, container)
+    d.submit(d.launcher.replenish)
 
 
 def _undo_creations(d: Daemon) -> None:

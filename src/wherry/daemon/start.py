@@ -50,6 +50,7 @@ def begin(d: Daemon, container: Container) -> list[str]:
     finally:
         d.remember(container, trace.spans)
         use_trace(None)
+        d.submit(d.launcher.replenish)
     return warnings
 
 
@@ -100,7 +101,7 @@ def _attempt(d: Daemon, container: Container) -> list[str]:
 def monitor_of(d: Daemon, container: Container) -> Monitor:
     """The monitor of the next run: forked at the first attach or at the start, whichever comes first. Needs the container's lock."""
     if container.monitor is None:
-        container.monitor = d.launcher.fork(container.id, d.containers.directory(container.id))
+        container.monitor = d.launcher.monitor(container.id, d.containers.directory(container.id))
         container.monitor.on_event = lambda monitor, event: ends.heard(d, container, monitor, event)
     monitor: Monitor = container.monitor
     return monitor

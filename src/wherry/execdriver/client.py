@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import select
 import shutil
 import socket
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from wherry.model.errors import Internal, StartFailed, Unavailable
 from wherry.model.steps import Span, current_trace
 
 Event = dict[str, Any]
+PARKED = 2  # monitors kept ahead of the next starts, about 3 MB each
 
 
 class Monitor:
@@ -138,6 +141,9 @@ class Launcher:
         self._pid = 0
         self._control: socket.socket | None = None
         self._closing = False
+        self._keys = itertools.count(1)
+        self._parked: deque[tuple[int, socket.socket]] = deque()
+        self._replenishing = threading.Lock()
         self.on_proxy_died: Callable[[], None] = lambda: None
         with self._lock:
             self._spawn()
@@ -162,6 +168,9 @@ class Launcher:
             with self._lock:
                 if self._closing or control is not self._control:
                     return False
+                # What it had parked is a child of nobody who would report its end.
+                while self._parked:
+                    self._parked.popleft()[1].close()
                 self._log(f"the launcher process died (exit code {self._wait()}); starting another")
                 control.close()
                 self._spawn()
@@ -182,23 +191,46 @@ class Launcher:
         """execdriver/native/{ID}, or the directory of one of its execs."""
         return self._native / container / "exec" / exec_id if exec_id else self._native / container
 
-    def fork(self, container: str, log_dir: Path, exec_id: str = "") -> Monitor:
-        """A monitor of its own for one run; it waits for clients and the start."""
+    def monitor(self, container: str, log_dir: Path, exec_id: str = "") -> Monitor:
+        """A monitor of its own for one run; it waits for clients and the start. A parked one where there is one, else a fresh fork."""
         directory = self.exec_dir(container, exec_id)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        ours, theirs = messages.pair()
         exec_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         log_fd = os.open(log_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._request({"op": "exec" if exec_id else "run", "id": container, "exec": exec_id}, [theirs.fileno(), exec_fd, log_fd])
+            while True:
+                parked = bool(self._parked)
+                key, control = self._parked.popleft() if parked else self._fork()
+                try:
+                    self._request({"op": "assign", "key": key, "id": container, "exec": exec_id}, [exec_fd])
+                    messages.send(control, {"op": "adopt", "exec": bool(exec_id)}, [exec_fd, log_fd])
+                    return Monitor(control, container, exec_id, directory)
+                except OSError as error:
+                    control.close()
+                    if not parked:
+                        raise Unavailable(f"a fresh monitor process does not answer: {error}") from None
+        finally:
+            os.close(exec_fd)
+            os.close(log_fd)
+
+    def _fork(self) -> tuple[int, socket.socket]:
+        """(key, control end) of a fresh monitor that is for no run yet."""
+        ours, theirs = messages.pair()
+        key = next(self._keys)
+        try:
+            self._request({"op": "monitor", "key": key}, [theirs.fileno()])
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-            os.close(exec_fd)
-            os.close(log_fd)
-        return Monitor(ours, container, exec_id, directory)
+        return key, ours
+
+    def replenish(self) -> None:
+        """Parks monitors ahead of the next starts (docs/adr/0004-parked-monitors.md). In the background: after a start, never before one."""
+        with self._replenishing:
+            while len(self._parked) < PARKED and not self._closing:
+                self._parked.append(self._fork())
 
     def fork_proxy(self, control: socket.socket, facts: str) -> None:
         """The process that carries loopback connections to published ports; `facts` is a file's name in the exec root."""
@@ -253,6 +285,8 @@ class Launcher:
         """Lets the launcher go: it ends with its last monitor."""
         with self._lock:
             self._closing = True
+            while self._parked:
+                self._parked.popleft()[1].close()
             if self._control is not None:
                 self._control.close()
                 self._control = None

@@ -16,7 +16,7 @@ import socket
 import sys
 from pathlib import Path
 from time import time_ns
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from wherry import cgroups
 from wherry.execdriver import messages, native
@@ -30,11 +30,12 @@ SEALED = "WHERRY_LAUNCHER_SEALED"
 
 
 class Child(NamedTuple):
-    """A monitor: which container (and exec) it is for, and its exec directory."""
+    """A monitor: its key, and once it is assigned which container (and exec) it is for, and its exec directory."""
 
-    container: str
-    exec_id: str
-    exec_dir: int
+    key: int
+    container: str = ""
+    exec_id: str = ""
+    exec_dir: int = -1
 
 
 def reexec_from_memfd() -> None:
@@ -121,34 +122,43 @@ class Launcher:
             except OSError:
                 pass  # wherryd is gone; the end of file follows
 
-    def _request(self, message: dict[str, str], fds: list[int]) -> None:
-        """Forks a monitor or the proxy."""
+    def _request(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Forks a monitor or the proxy, or learns what a monitor is used for."""
+        if message["op"] == "assign":
+            self._assign(message, fds[0])
+            return
         with step(f"launcher: {message['op']}"):
             pid = os.fork()
             if pid == 0:
                 self._child(message, fds)
+        for fd in fds:
+            os.close(fd)
         if message["op"] == "proxy":
             self.proxy = pid
-            os.close(fds[0])
-            os.close(fds[1])
-            return
-        os.close(fds[0])
-        os.close(fds[2])
-        self.children[pid] = Child(message["id"], message["exec"], fds[1])
+        else:
+            self.children[pid] = Child(message["key"])
 
-    def _child(self, message: dict[str, str], fds: list[int]) -> NoReturn:
+    def _assign(self, message: dict[str, Any], exec_dir: int) -> None:
+        for pid, child in self.children.items():
+            if child.key == message["key"]:
+                self.children[pid] = Child(child.key, message["id"], message["exec"], exec_dir)
+                return
+        os.close(exec_dir)  # it died meanwhile, before it did anything
+
+    def _child(self, message: dict[str, Any], fds: list[int]) -> NoReturn:
         """In the fork: nothing of the launcher's is kept."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if self.control is not None:
             self.control.close()
         for fd in (self.wake, self.wake_write, *(c.exec_dir for c in (*self.children.values(), *self.orphans.values()))):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         control = socket.socket(fileno=fds[0])
         if message["op"] == "proxy":
             os.fchdir(fds[1])  # the exec root, which this mount namespace has no path to
             proxy_main(control, message["facts"])
-        monitor_main(control, fds[1], fds[2], self.null, self.trees, message["op"] == "exec")
+        monitor_main(control, self.null, self.trees)
 
     def _reap(self) -> None:
         while True:
@@ -169,6 +179,8 @@ class Launcher:
     def _monitor_ended(self, child: Child, status: int) -> None:
         """After an orderly end all is recorded, and perhaps forgotten already; otherwise the init is ours now: its streams are gone, so it
         is ended."""
+        if child.exec_dir < 0:
+            return
         state = native.read_json(child.exec_dir, "state.json") if status != 0 else None
         if state is None or native.read_json(child.exec_dir, "exit.json") is not None:
             os.close(child.exec_dir)

@@ -1,9 +1,11 @@
 """Messages between wherryd, launcher and monitor: one JSON object and a few descriptors in one SOCK_SEQPACKET datagram (unix(7)).
 
-wherryd -> launcher   {"op": "run" | "exec", "id", "exec"}         fds: control end, exec directory, log directory
+wherryd -> launcher   {"op": "monitor", "key"}                     fds: control end
+                      {"op": "assign", "key", "id", "exec"}        fds: exec directory
                       {"op": "proxy", "facts"}                     fds: listening socket, exec root
 launcher -> wherryd   {"event": "ready"} | {"event": "monitor-died", "id", "exec"} | {"event": "proxy-died"}
-wherryd -> monitor    {"op": "start", ...Start}                    fds: the sources of mounts
+wherryd -> monitor    {"op": "adopt", "exec"}                      fds: exec directory, log directory
+                      {"op": "start", ...Start}                    fds: the sources of mounts
                       {"op": "attach", ...Attach}                  fds: the client's socket
                       {"op": "resize", "rows", "columns"}
 monitor -> wherryd    {"event": "started", "pid", "ticks", "spans"}

@@ -24,7 +24,7 @@ from wherry.execdriver import messages, native
 from wherry.execdriver.jsonlog import JsonLog
 from wherry.execdriver.streams import Client, StreamName, Streams
 from wherry.linux import process
-from wherry.model.command import Command, from_json
+from wherry.model.command import Command, Mount, Process, from_json, to_json
 from wherry.model.steps import Trace, set_process, step, use_trace
 
 DRAIN_SECONDS = 2.0  # how long a stranger that keeps the program's output open may delay the exit
@@ -34,12 +34,14 @@ LINGER_SECONDS = 30.0  # how long clients that lag may take to read the rest aft
 class Monitor:
     """The whole of one run."""
 
-    def __init__(self, control: socket.socket, exec_dir: int, log_dir: int, null_fd: int, trees: Cgroups, is_exec: bool) -> None:
-        self.exec_dir, self.log_dir, self.null_fd, self.trees, self.is_exec = exec_dir, log_dir, null_fd, trees, is_exec
+    def __init__(self, control: socket.socket, null_fd: int, trees: Cgroups) -> None:
+        self.null_fd, self.trees = null_fd, trees
+        self.exec_dir = self.log_dir = -1
+        self.is_exec = False
         self.poll = select.epoll()
         self.controls: dict[int, socket.socket] = {}
         self.first = control
-        self.listener = self._listen()
+        self.listener: socket.socket | None = None
         self.streams = Streams(self.poll, None, lambda: self.report({"event": "detached"}))
         self.started: native.Started | None = None
         self.oom: OomWatch | None = None
@@ -47,6 +49,12 @@ class Monitor:
         self._add_control(control)
 
     # Control connections
+
+    def _adopt(self, message: dict[str, Any], fds: list[int]) -> None:
+        """Until now it was parked; from here on it is for one run, and can be found by its socket."""
+        self.exec_dir, self.log_dir = fds
+        self.is_exec = message["exec"]
+        self.listener = self._listen()
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
@@ -97,8 +105,8 @@ class Monitor:
                 ended = True
             elif self.streams.handles(fd):
                 self.streams.ready(fd, events)
-            elif fd == self.listener.fileno():
-                self._accept()
+            elif self.listener is not None and fd == self.listener.fileno():
+                self._accept(self.listener)
             elif fd in self.controls:
                 self._control(self.controls[fd])
             elif self.oom is not None and fd == self.oom.fd:
@@ -110,9 +118,9 @@ class Monitor:
         if self.started is not None and self.started.group is not None and self.started.group.procs():
             self.report({"event": "oom"})
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            control, _ = self.listener.accept()
+            control, _ = listener.accept()
         except BlockingIOError:
             return
         control.setblocking(True)
@@ -124,7 +132,9 @@ class Monitor:
             self._drop_control(control)
             return
         message, fds = received
-        if message["op"] == "start":
+        if message["op"] == "adopt":
+            self._adopt(message, fds)
+        elif message["op"] == "start":
             self._start(message, fds)
         elif message["op"] == "attach":
             self._attach(message, fds[0])
@@ -223,16 +233,29 @@ class Monitor:
             self._turn(left)
 
 
-def monitor_main(control: socket.socket, exec_dir: int, log_dir: int, null_fd: int, trees: Cgroups, is_exec: bool) -> NoReturn:
-    """The fork's main; never returns."""
+def rehearse() -> None:
+    """Goes through what a start will go through, as far as it leaves no trace: a fork copies a page of memory when it is first written to, and
+    a parked monitor has the time for that."""
+    command = Command(id="", process=Process(argv=["true"], env=["PATH=/bin"]), mounts=[Mount("tmpfs", "/")])
+    use_trace(Trace("monitor"))
+    for _ in range(2):
+        with step("monitor: parked"):
+            from_json(to_json(command))
+            native.rehearse()
+    use_trace(None)
+
+
+def monitor_main(control: socket.socket, null_fd: int, trees: Cgroups) -> NoReturn:
+    """The fork's main; never returns. Parked until it is adopted for a run; ends with wherryd before that."""
     code = 70
     try:
         set_process("monitor")
         os.setsid()
         process.set_name("wherry-monitor")
+        rehearse()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        Monitor(control, exec_dir, log_dir, null_fd, trees, is_exec).run()
+        Monitor(control, null_fd, trees).run()
         code = 0
     except BaseException:
         traceback.print_exc()

@@ -79,6 +79,14 @@ def _pipe() -> tuple[int, int]:
     return ends
 
 
+def rehearse() -> None:
+    """The parts of a start that leave no trace (monitor.rehearse)."""
+    one, other = SyncPipe.pair()
+    one.close()
+    other.close()
+    process.start_time(os.getpid())
+
+
 def keep_only(fds: Iterable[int]) -> None:
     """Closes every descriptor but these and 0, 1, 2: the init must hold no end whose closing somebody waits for."""
     first = 3
@@ -228,8 +236,12 @@ def _child(main: Any, command: Command, fds: list[int], theirs: SyncPipe, stdio:
     try:
         set_process("init")
         use_trace(Trace("init"))
-        with step("init: enter cgroups"):
-            enter(enter_fds)
+        try:
+            with step("init: enter cgroups"):
+                enter(enter_fds)
+        except OSError as error:
+            theirs.send_failed("init: enter cgroups", error.errno or 0, "", f"cannot enter the container's cgroups: {error}", [])
+            os._exit(70)
         for number, fd in enumerate(stdio.theirs):
             os.dup2(fd, number, inheritable=True)
         keep_only([*fds, theirs.fileno()])
