@@ -4,7 +4,8 @@ Nodes are plain tuples whose first item is their kind; `template` walks them.
 Statements: ("text", TEXT), ("show", PIPE), ("set", PIPE), ("if"|"with"|"range", PIPE, BODY, ELSE), ("break",), ("continue",).
 PIPE: (names, declares, commands, source, position); a command is a list of operands.
 Operands: ("lit", VALUE), ("nil",), ("dot",), ("field", NAMES), ("var", NAME, NAMES), ("func", NAME), ("pipe", PIPE), ("chain", OPERAND, NAMES);
-each carries its source text as the last item, for error messages.
+each carries its source text, and where an error can come from it its position, for the message. The position of a chain of fields is that of
+its second one, as in Go.
 """
 
 TYPE_CHECKING = False
@@ -291,15 +292,16 @@ class _Parser:
             self.next += 1
             names = self._fields()
             source = self.text[position : self._behind()]
-            return ("chain", ("pipe", pipe, source), names, source) if names else ("pipe", pipe, source)
+            return ("chain", ("pipe", pipe, source), names, source, position) if names else ("pipe", pipe, source)
         if kind in ("field", "dot"):
             names = ([value[1:]] if kind == "field" else []) + self._fields()
-            return ("field", names, self.text[position : self._behind()], position) if names else ("dot", ".")
+            place = position + len(value) if len(names) > 1 and kind == "field" else position
+            return ("field", names, self.text[position : self._behind()], place) if names else ("dot", ".")
         if kind == "var":
             if value not in self.scopes:
                 raise self.fail(f'undefined variable "{value}"')
             names = self._fields()
-            return ("var", value, names, self.text[position : self._behind()], position)
+            return ("var", value, names, self.text[position : self._behind()], position + (len(value) if names else 0))
         if kind == "string":
             return ("lit", value[1:-1] if value[0] == "`" else self._unquote(value), value)
         if kind == "char":

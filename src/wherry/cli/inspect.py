@@ -106,7 +106,9 @@ def show(cli: Cli, names: "list[str]", chosen: str, get: "Get") -> int:
         errors += _rendered(template, found)
     else:
         from wherry.cli import jsonlite
+        from wherry.cli.inspected import in_order
 
+        found = [one if "GraphDriver" in one else in_order(one) for one in found]  # docker shows those that have one as they came
         text = jsonlite.dumps(found) if chosen == "json" else indented(found)
         write_all(1, (text + "\n").encode("utf-8", "surrogateescape"))
     if errors:

@@ -56,14 +56,28 @@ class Object(dict):  # type: ignore[type-arg]
         alias = GO_NAMES.get(name, "")
         if alias in self:
             return True, self[alias]
+        if name == "Status" and "Mountpoint" in self:  # of a volume; a container's status is never absent
+            return True, NilMap()
         return name in ABSENT, ABSENT.get(name)
+
+
+def is_map(value: "dict[str, Any]", name: str) -> bool:
+    """Whether the dict in the field `name` is a map. `Config` is a struct in a container or image, a map in a network."""
+    return name in MAPS and not (name == "Config" and ("Image" in value or "Cmd" in value))
+
+
+def in_order(value: "Any", name: str = "") -> "Any":
+    """The value with its maps sorted, as Go writes them."""
+    if isinstance(value, dict):
+        keys = sorted(value) if is_map(value, name) else value
+        return {key: in_order(value[key], key) for key in keys}
+    return [in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def typed(value: "Any", name: str = "") -> "Any":
     """The value with its dicts and nulls turned into what they are in Go; `name` is the field that it stands in."""
     if isinstance(value, dict):
-        is_map = name in MAPS and not (name == "Config" and ("Image" in value or "Cmd" in value))
-        if is_map:
+        if is_map(value, name):
             return Map({key: typed(item, "" if isinstance(item, dict) else key) for key, item in value.items()})
         return Object({key: typed(item, key) for key, item in value.items()})
     if isinstance(value, list):

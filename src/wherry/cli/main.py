@@ -203,7 +203,7 @@ def _dispatch(cli: Cli, words: "list[str]") -> int:
 
 def _unknown(group: str, verb: str, path: str) -> CliError:
     if verb in UNBUILT[group].split():
-        return CliError(f"wherry: '{path}' is a verb of docker that wherry does not have yet")
+        return CliError(f"wherry: '{path}' is a verb of docker that is not built yet", 125)
     if verb.startswith("-"):
         return CliError(f"unknown flag: {verb}\n\nRun 'wherry {group} --help' for more information", 125)
     usage = f"\n\nUsage:  wherry {group}" if group else ""
@@ -220,7 +220,7 @@ def load(where: str, path: str) -> "tuple[Command, Main]":
     except ModuleNotFoundError as error:
         if error.name != full:
             raise
-        raise CliError(f"wherry: '{path}' is not built yet") from None
+        raise CliError(f"wherry: '{path}' is not built yet", 125) from None
     suffix = f"_{part}" if part else ""
     return getattr(module, "COMMAND" + suffix.upper()), getattr(module, "main" + suffix)
 

@@ -46,7 +46,7 @@ def check(path: str) -> None:
     if not os.path.isdir(folder):
         raise CliError(f"failed to save image: invalid output path: stat {folder}: no such file or directory")
     if os.path.isdir(path):
-        raise CliError(f'failed to save image: invalid output path: "{path}" must be a regular file')
+        raise CliError("failed to save image: cannot write to a directory")
     if os.path.exists(path) and not os.path.isfile(path):
         raise CliError("failed to save image: cannot write to a character device file")
 

@@ -18,6 +18,8 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
     try:
         repository, tag = split(target)
     except CliError as error:
+        if "@" in target:
+            raise
         raise CliError(f'Error parsing reference: "{target}" is not a valid repository/tag: {error.message}') from None
     cli.client.call("POST", f"{image_path(source)}/tag", {"repo": repository, "tag": tag})
     return 0

@@ -237,11 +237,12 @@ class _Run:
     # -- fields
 
     def _fields(self, value: "Any", names: "list[str]", node: "Node", arguments: "Callable[[], list[Any]]") -> "Any":
-        source, position = _source(node), node[-1] if isinstance(node[-1], int) else 0
+        source, position = _source(node), node[-1]
         for index, name in enumerate(names):
             given = arguments() if index == len(names) - 1 else []
-            part = ".".join(["", *names[: index + 1]]) if node[0] == "field" else source
-            value = self._field(value, name, given, part, position + len(part) - len(name) - 1)
+            if value is None and index and self.template.strict:  # Go looks a second time, into bare JSON, where the field is not at all
+                raise self.fail(position, source, f'map has no entry for key "{names[index - 1]}"')
+            value = self._field(value, name, given, source, position)
         return value
 
     def _field(self, value: "Any", name: str, given: "list[Any]", source: str, position: int) -> "Any":
@@ -263,17 +264,17 @@ class _Run:
                 raise self.fail(position, source, f"wrong number of args for {name}: want {wanted} got {len(given)}") from None
         if value is None or value is NO_VALUE:
             raise self.fail(position, source, f"nil pointer evaluating interface {{}}.{name}")
-        raise self.fail(position, source, f"can't evaluate field {name} in type {kind(value)}")
+        raise self.fail(position, source, f"can't evaluate field {name} in type {'interface {}' if self.template.strict else kind(value)}")
 
     def _missing(self, value: "dict[str, Any]", name: str, source: str, position: int) -> "Any":
-        if isinstance(value, Struct):
-            if name in value.zeros:
-                return value.zeros[name]
-            raise self.fail(position, source, f"can't evaluate field {name} in type {value.go_type}")
         lookup = getattr(value, "lookup", None)
         known, found = lookup(name) if lookup else (False, None)
         if known:
             return found
+        if isinstance(value, Struct):
+            if name in value.zeros:
+                return value.zeros[name]
+            raise self.fail(position, source, f"can't evaluate field {name} in type {value.go_type}")
         if self.template.strict and lookup:
             raise self.fail(position, source, f'map has no entry for key "{name}"')
         return NO_VALUE

@@ -65,10 +65,10 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
 
 
 def _template(chosen: str) -> "Any":
-    from wherry.cli.template import Template, TemplateError, expand
+    from wherry.cli.template import Template, TemplateError
 
     try:
-        return Template("{{json .}}" if chosen == "json" else expand(chosen), name="version")
+        return Template("{{json .}}" if chosen == "json" else chosen, name="version")
     except TemplateError as error:
         raise CliError(f"template parsing error: {error}", 64) from None
 
