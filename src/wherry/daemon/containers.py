@@ -59,6 +59,11 @@ class Containers:
         """Newest first."""
         return sorted(self._by_id.values(), key=lambda c: c.record.created, reverse=True)
 
+    def holder(self, name: str) -> str | None:
+        """The ID of the container of that name."""
+        rows = self._db.query("SELECT container FROM names WHERE name=?", (name,))
+        return str(rows[0][0]) if rows else None
+
     # Writing
 
     def write_objects(self, container: Container) -> None:

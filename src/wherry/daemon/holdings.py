@@ -19,11 +19,13 @@ CGROUP_SECONDS = 5.0  # how long dying processes may keep a group
 RELEASE_SECONDS = 15.0
 
 
-def mount_root(d: Daemon, identifier: str) -> int:
-    """S3: mounts the merged layers at mnt/{ID}; a detached copy of that mount for the container. The path is ours alone."""
+def mount_root(d: Daemon, identifier: str, *, volatile: bool = False) -> int:
+    """S3: mounts the merged layers at mnt/{ID}; a detached copy of that mount for the container. The path is ours alone.
+
+    `volatile`: for a container that goes with its end; its unmounting need not sync the file system below."""
     place = d.mounts / identifier
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    merged = d.driver.open_mount(identifier)
+    merged = d.driver.open_mount(identifier, volatile=volatile)
     try:
         mount.move_mount_to(merged, str(place))
     finally:
@@ -82,7 +84,9 @@ def wait_released(container: Container) -> None:
 
 
 def _remove_cgroup(d: Daemon, identifier: str) -> None:
-    if not d.cgroups.open(f"wherry/{identifier}").remove(timeout=CGROUP_SECONDS):
+    group = d.cgroups.open(f"wherry/{identifier}")
+    group.kill()  # with the host's PID namespace others outlive the init
+    if not group.remove(timeout=CGROUP_SECONDS):
         raise OSError(16, "its cgroup is still busy")
 
 

@@ -57,6 +57,9 @@ def erase(d: Daemon, container: Container) -> None:
     """What is left of a removed container on disk, once its last run has let go of it: nobody waits for it."""
     holdings.wait_released(container)
     erase_files(d, container.id)
+    if d.images.find(container.record.image_id) is None:  # its image was removed by force meanwhile: the layers were kept for it
+        d.images.release_layers()
+        d.driver.sweep()
 
 
 def erase_files(d: Daemon, identifier: str) -> None:

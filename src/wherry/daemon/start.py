@@ -72,7 +72,7 @@ def _attempt(d: Daemon, container: Container) -> list[str]:
         undo_sources.callback(sources.close)
         with undo_sources:
             with step("S3 mount"):
-                rootfs = sources.add(holdings.mount_root(d, container.id))
+                rootfs = sources.add(holdings.mount_root(d, container.id, volatile=container.host.auto_remove))
             with step("S4 hosts, hostname"):
                 netfiles.write_hosts(d, container, endpoint)
             with step("S5 host checks"):
