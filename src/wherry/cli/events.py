@@ -53,7 +53,7 @@ def _shower(chosen: str) -> "Callable[[dict[str, Any]], str]":
     if not chosen:
         return text
     if chosen == "json":
-        return lambda event: _escaped(jsonlite.dumps(event))
+        return jsonlite.dumps
     from wherry.cli.template import Struct, Template, TemplateError
 
     class Message(Struct):
@@ -92,12 +92,6 @@ def _shower(chosen: str) -> "Callable[[dict[str, Any]], str]":
     except TemplateError as error:
         raise CliError(f"Error parsing format: {error}", 64) from None
     return render
-
-
-def _escaped(line: str) -> str:
-    from wherry.cli.gofuncs import escape_html
-
-    return escape_html(line)
 
 
 def text(event: "dict[str, Any]") -> str:

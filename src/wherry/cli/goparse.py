@@ -187,6 +187,8 @@ class _Parser:
         if char == ".":
             if text[at + 1 : at + 2].isdigit():
                 return "number", self._word_end(at + 1, "")
+            if at + 1 == len(text):
+                raise self.fail('illegal number syntax: "."')
             end = self._word_end(at + 1, "")
             return ("field" if end > at + 1 else "dot"), end
         if char == "$":

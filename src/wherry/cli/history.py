@@ -40,7 +40,7 @@ HEADERS = {
 class Layer(listing.Row):
     """One step of the history."""
 
-    go_type = "*formatter.historyContext"
+    go_type = "*image.historyContext"
     FIELDS = ("Comment", "CreatedAt", "CreatedBy", "CreatedSince", "ID", "Size")
 
     def __init__(self, data: "dict[str, Any]", full: bool, people: bool) -> None:

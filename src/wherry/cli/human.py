@@ -63,20 +63,21 @@ def rfc3339(unix: int) -> str:
 
 def short_id(text: str) -> str:
     """The first twelve digits of an ID, without `sha256:`."""
-    _, _, digits = text.rpartition(":")
-    return digits[:12]
+    return text.partition(":")[2][:12] if ":" in text else text[:12]
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes (Unicode Standard Annex 11)."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def ellipsis(text: str, width: int) -> str:
     """At most `width` columns of text, cut with an ellipsis."""
-    if text.isascii():
-        return text if len(text) <= width else text[: width - 1] + "…"
-    from unicodedata import combining, east_asian_width
-
-    def columns(char: str) -> int:
-        return 0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1
-
-    if sum(map(columns, text)) <= width:
+    if columns(text) <= width:
         return text
     used, end = 0, 0
     while end < len(text) and used + columns(text[end]) <= width - 1:

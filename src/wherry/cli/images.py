@@ -28,14 +28,13 @@ COMMAND = Command(
     aliases=("image ls", "image list", "images"),
 )
 NONE = "<none>"
-COLUMNS = ("Repository", "Tag", "ID", "Since", "Size")
+COLUMNS = ("Repository", "Tag", "ID", "CreatedSince", "Size")
 HEADERS = {
     "ID": "IMAGE ID",
     "Repository": "REPOSITORY",
     "Tag": "TAG",
     "Digest": "DIGEST",
     "CreatedSince": "CREATED",
-    "Since": "CREATED",
     "CreatedAt": "CREATED AT",
     "Size": "SIZE",
     "Containers": "CONTAINERS",
@@ -72,11 +71,7 @@ class Image(listing.Row):
         return self._name[2]
 
     def CreatedSince(self) -> str:
-        return human.ago(self._data["Created"]) if self._data["Created"] > 0 else ""
-
-    def Since(self) -> str:
-        """The column of the plain table."""
-        return self.CreatedSince() or "N/A"
+        return human.ago(self._data["Created"])
 
     def CreatedAt(self) -> str:
         return human.go_time(self._data["Created"])
@@ -108,9 +103,9 @@ def split(name: str) -> "tuple[str, str]":
     return repository.removeprefix("docker.io/library/").removeprefix("docker.io/"), tail
 
 
-def names(image: "dict[str, Any]", digests: bool) -> "Iterator[tuple[str, str, str]]":
-    """Repository, tag and digest of the lines of one image: one for each tag, with `digests` one for each digest of a tag; a repository that
-    knows only a digest has one too, and an image without a name has one line of its own."""
+def names(image: "dict[str, Any]", digests: bool, alone: bool) -> "Iterator[tuple[str, str, str]]":
+    """Repository, tag and digest of the lines of one image: one for each tag, with `digests` one for each digest of a tag; a repository
+    without tags has one too (with `alone` one that shows each of its digests), and an image without a name has one line of its own."""
     tags = [split(name) for name in image.get("RepoTags") or () if name != "<none>:<none>"]
     known: dict[str, list[str]] = {}
     for name in image.get("RepoDigests") or ():
@@ -125,7 +120,7 @@ def names(image: "dict[str, Any]", digests: bool) -> "Iterator[tuple[str, str, s
     tagged = {repository for repository, _ in tags}
     for repository, values in known.items():
         if repository not in tagged:
-            for digest in values if digests else ("",):
+            for digest in values if alone else ("",):
                 yield repository, NONE, digest
 
 
@@ -144,8 +139,8 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
     if args:
         given = [*given, f"reference={args[0]}"]
     found = cli.client.call("GET", "/images/json", {"all": flags.on("all"), "filters": listing.filters(given)})
-    with_digest = digests or "{{.Digest}}" in chosen or chosen == "json"
-    rows = [Image(image, name, flags.on("no-trunc")) for image in found for name in names(image, with_digest)]
+    with_digest = digests or "{{.Digest}}" in chosen
+    rows = [Image(image, name, flags.on("no-trunc")) for image in found for name in names(image, with_digest, digests)]
     if quiet and chosen in ("", "table"):
         listing.lines([row.ID() for row in rows])
     else:

@@ -48,7 +48,7 @@ HEADERS = {
 }
 RAW = (
     "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{.State}}\nstatus: {{.Status}}\n"
-    "names: {{.Names}}\nlabels: {{.Labels}}\nports: {{.Ports}}\n"
+    "names: {{.Names}}\nlabels:{{if .Labels}} {{.Labels}}{{end}}\nports:{{if .Ports}} {{.Ports}}{{end}}\n"
 )
 
 
