@@ -79,10 +79,12 @@ class Publisher:
                 if self.firewall is not None and udp:  # a TCP client begins anew by itself; the look-out costs the kernel 10 ms
                     self.firewall.forget_flows_to(udp)
 
-    def _retire_proxy(self) -> None:
-        """End the proxy when no bridge of this engine publishes anything: an idle process is 10 MB for nothing."""
-        if not self._db.query("SELECT 1 FROM network_ports LIMIT 1"):
-            self._proxy.exit()
+    def _retire_proxy(self) -> bool:
+        """End the proxy when no bridge of this engine publishes anything: an idle process is 10 MB for nothing. Whether it was told to."""
+        if self._db.query("SELECT 1 FROM network_ports LIMIT 1"):
+            return False
+        self._proxy.exit()
+        return True
 
     def _record(self, ports: list[Port]) -> None:
         try:
@@ -137,9 +139,7 @@ class Publisher:
             self._hand_over(self.ports())
 
     def _hand_over(self, wanted: list[Port]) -> None:
-        if not wanted:
-            self._retire_proxy()
-        if not self._proxy.running() and not wanted:
+        if not wanted and (self._retire_proxy() or not self._proxy.running()):  # one that ends may still answer: asking would start another
             return
         held = set(self._proxy.held())
         for container in {port.container for port in held - set(wanted)}:
