@@ -46,7 +46,8 @@ def main(cli: Cli, flags: "Flags", args: "list[str]") -> int:
     if not path and os.isatty(0):
         raise CliError("requested load from stdin, but stdin is empty")
     source = open_input(path) if path else 0
-    query: Query = {"quiet": flags.on("quiet") or not os.isatty(1), "platform": platform(flags.text("platform"))}
+    quiet = flags.on("quiet") or not os.isatty(1)
+    query: Query = {"quiet": "1" if quiet else "0", "platform": platform(flags.text("platform"))}
     follow(cli.client.lines("POST", "/images/load", query, pieces(source)))
     return 0
 

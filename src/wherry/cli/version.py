@@ -127,9 +127,22 @@ def _line(name: str, value: str) -> str:
     return f"  {name + ':':<17} {value}"
 
 
+def _moment(text: str) -> str:
+    """`2026-09-15T11:02:57.000000000+00:00` as `Tue Sep 15 11:02:57 2026`; another form of time stays as it is."""
+    import time
+
+    day, separator, clock = text.partition("T")
+    try:
+        year, month, date = map(int, day.split("-"))
+    except ValueError:
+        return text
+    noon = time.localtime(time.mktime((year, month, date, 12, 0, 0, 0, 0, -1)))  # the day of the week does not depend on the zone
+    return time.strftime(f"%a %b {date:2d} {clock[:8]} %Y", noon) if separator else text
+
+
 def _engine(version: str, details: "dict[str, str]") -> "list[str]":
     rows = [("Version", version), ("API version", f"{details.get('ApiVersion', '')} (minimum version {details.get('MinAPIVersion', '')})")]
     optional = (("Go version", "GoVersion"), ("Python version", "PythonVersion"), ("Git commit", "GitCommit"), ("Built", "BuildTime"))
-    rows += [(name, details[key]) for name, key in optional if details.get(key)]
+    rows += [(name, _moment(details[key]) if key == "BuildTime" else details[key]) for name, key in optional if details.get(key)]
     rows += [("OS/Arch", f"{details.get('Os', '')}/{details.get('Arch', '')}"), ("Experimental", str(details.get("Experimental", "false")).lower())]
     return [_line(name, value) for name, value in rows]
