@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -56,6 +57,10 @@ def run(options: Options) -> None:
         server.start()
         undo.callback(server.stop)
         undo.callback(remove_paths, list(options.hosts))
+        # Requests pass through two or three threads; with Python's 5 ms each hand-over may wait that long for a busy one.
+        sys.setswitchinterval(0.0005)
+        gc.collect()
+        gc.freeze()
         log.info("wherryd %s serves on %s", __version__, ", ".join(options.hosts))
         if options.ready_fd is not None:
             os.write(options.ready_fd, b"1")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.waiting import eventually
 from wherry import cgroups
 from wherry.execdriver.client import Hub, Launcher, Monitor, RunFiles
 from wherry.init import defaults
@@ -230,3 +231,27 @@ def test_reconnect_after_the_first_wherryd_went(run: Callable[[], Run], driver: 
     assert ended.wait(10)
     assert heard[0]["code"] == 137
     assert one.exit_code() == 137
+
+
+def parked(launcher: Launcher) -> list[int]:
+    """PIDs of the launcher's children that wait for a run."""
+    children = Path(f"/proc/{launcher.pid()}/task/{launcher.pid()}/children").read_text().split()
+    return [int(pid) for pid in children if not Path(f"/proc/{pid}/task/{pid}/children").read_text()]
+
+
+def test_a_parked_monitor_is_used_and_a_dead_one_is_passed_over(run: Callable[[], Run], driver: tuple[Launcher, Hub]) -> None:
+    launcher = driver[0]
+    launcher.replenish()
+    eventually(lambda: len(parked(launcher)) >= 2)
+    one = run()
+    one.start("sh", "-c", "exit 4")
+    assert one.exit_code() == 4
+    launcher.replenish()
+    eventually(lambda: len(parked(launcher)) >= 2)
+    dead = parked(launcher)
+    for pid in dead:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not set(dead) & set(parked(launcher)))
+    other = run()
+    other.start("sh", "-c", "exit 5")
+    assert other.exit_code() == 5
