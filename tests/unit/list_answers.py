@@ -17,6 +17,7 @@ from typing import Any
 
 from cli_engine import Engine, Request, Talk
 
+TEMPLATES = Path(__file__).parent / "templates.txt"  # one a line, rendered with INSPECT
 OUTPUTS = Path(__file__).parent / "list_outputs.json"
 NOW = int(time.time())
 A, B, C = "a1" * 32, "b2" * 32, "c3" * 32
@@ -310,6 +311,7 @@ LINES = [
     "save -o /dev/null y",
     "save -o /tmp y",
 ]
+LINES += [f"container inspect -f {shlex.quote(template)} c" for template in TEMPLATES.read_text().splitlines()]
 
 ANSWERS: dict[str, Any] = {
     "GET /containers/json": CONTAINERS,

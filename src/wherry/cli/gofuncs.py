@@ -55,6 +55,8 @@ def _truncate(text: "Any", count: int) -> str:
 def _index(value: "Any", *keys: "Any") -> "Any":
     for key in keys:
         if isinstance(value, dict) and not isinstance(value, Struct):
+            if not isinstance(key, str):
+                raise TemplateError(f"value has type {kind(key)}; should be string")
             value = value[key] if key in value else zero_of(value)
         elif value is None or value is NO_VALUE or isinstance(value, NilList):
             raise TemplateError("index of untyped nil")
@@ -158,6 +160,10 @@ def printf(form: str, *values: "Any") -> str:
             at += 1
         options, verb = form[mark + 1 : at], form[at : at + 1]
         at += 1
+        if verb == "*" and used < len(values):  # the width is the next value
+            form = f"{form[:mark]}%{options}{values[used]}{form[at:]}"
+            at, used = mark, used + 1
+            continue
         if verb == "%":
             result.append("%")
         elif not verb:
@@ -184,8 +190,9 @@ def _verb(verb: str, options: str, value: "Any") -> str:
         return str(f"%{options}{verb}" % value)
     if verb in "bcU" and whole:
         return f"%{options.replace('0', '')}s" % {"b": f"{value:b}", "c": chr(value), "U": f"U+{value:04X}"}[verb]
-    if verb in "feg" and number and not whole:
-        text = inner_text(value) if verb == "g" and "." not in options else ""
+    if verb in "feEgG" and number and not whole:
+        text = inner_text(value) if verb in "gG" and "." not in options else ""
+        text = text.upper() if verb == "G" else text
         return str(f"%{options}s" % text if text else f"%{options}{verb}" % value)
     if verb == "q" and not number:
         return f"%{options}s" % (quote(value) if isinstance(value, str) else "[" + " ".join(map(quote, value)) + "]")
@@ -203,6 +210,17 @@ def _html(*values: "Any") -> str:
     return text
 
 
+def _js(*values: "Any") -> str:
+    text = _print(*values)
+    for char in "\\'\"<>&=\n\r\t":
+        text = text.replace(char, f"\\{char}" if char in "\\'\"" else f"\\u{ord(char):04X}")
+    return text
+
+
+def _call(*_: "Any") -> str:
+    raise TemplateError("non-function: no value here is a function")
+
+
 def _urlquery(*values: "Any") -> str:
     from wherry.cli.http1 import quote as percent
 
@@ -210,12 +228,14 @@ def _urlquery(*values: "Any") -> str:
 
 
 FUNCTIONS: "dict[str, Callable[..., Any]]" = {
+    "call": _call,
     "eq": _eq,
     "ge": lambda first, second: not _less(first, second),
     "gt": lambda first, second: _less(second, first),
     "html": _html,
     "index": _index,
     "join": _join,
+    "js": _js,
     "json": to_json,
     "le": lambda first, second: not _less(second, first),
     "len": _len,
@@ -234,6 +254,11 @@ FUNCTIONS: "dict[str, Callable[..., Any]]" = {
     "upper": lambda text: _text(text).upper(),
     "urlquery": _urlquery,
 }
+
+
+# What the parameters of some functions must be: s text, l list of texts, i whole number.
+PARAMETERS = {"split": "ss", "join": "ls", "title": "s", "lower": "s", "upper": "s", "pad": "sii", "truncate": "si", "printf": "s"}
+TYPES: "dict[str, tuple[type, str]]" = {"s": (str, "string"), "l": (list, "[]string"), "i": (int, "int")}
 
 
 def _same(value: "Any", *_: "Any") -> "Any":

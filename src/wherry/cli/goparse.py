@@ -71,6 +71,8 @@ class _Parser:
             word = self.words[0] if self.words else ("", "", 0)
             if word[0] == "word" and word[1] in ("end", "else"):
                 if word[1] not in ends:
+                    if ends == ("end",):
+                        raise self.fail("expected end; found {{else}}")
                     raise self.fail(f"unexpected {{{{{word[1]}}}}}")
                 return nodes, word[1]
             nodes.append(self._statement())
@@ -195,9 +197,9 @@ class _Parser:
             return "var", self._word_end(at + 1, "")
         if char.isalpha() or char == "_":
             return "word", self._word_end(at, "")
-        if char in "{}<>&!*/%^":
-            raise self.fail(f"unexpected {char!r} in command")
-        raise self.fail(f"unrecognized character in action: U+{ord(char):04X} {char!r}")
+        if self.words and self.words[-1][0] != "blank":
+            raise self.fail(f"bad character U+{ord(char):04X} '{char}'")
+        raise self.fail(f'unexpected "{char}" in {"operand" if self.words else "command"}')
 
     def _word_end(self, at: int, more: str) -> int:
         while at < len(self.text) and (self.text[at].isalnum() or self.text[at] == "_" or self.text[at] in more):
@@ -280,6 +282,8 @@ class _Parser:
             if self._peek() not in ("blank", "|", ")", ""):
                 raise self.fail(f"unexpected {_shown(self.words[self.next])} in operand")
             self._skip_blank()
+        if not operands and self._peek() == "|":
+            raise self.fail(f'unexpected "|" in {context}')
         if not operands:
             raise self.fail(f"missing value for {context}")
         return operands
@@ -297,6 +301,8 @@ class _Parser:
             return ("chain", ("pipe", pipe, source), names, source, position) if names else ("pipe", pipe, source)
         if kind in ("field", "dot"):
             names = ([value[1:]] if kind == "field" else []) + self._fields()
+            if kind == "dot" and names:
+                raise self.fail('unexpected . after term "."')
             place = position + len(value) if len(names) > 1 and kind == "field" else position
             return ("field", names, self.text[position : self._behind()], place) if names else ("dot", ".")
         if kind == "var":
@@ -305,16 +311,19 @@ class _Parser:
             names = self._fields()
             return ("var", value, names, self.text[position : self._behind()], position + (len(value) if names else 0))
         if kind == "string":
-            return ("lit", value[1:-1] if value[0] == "`" else self._unquote(value), value)
+            return ("lit", value[1:-1] if value[0] == "`" else self._unquote(value), value, position)
         if kind == "char":
-            return ("lit", ord(self._unquote(value)), value)
+            char = self._unquote(value)
+            if len(char) != 1:
+                raise self.fail(f"malformed character constant: {value}")
+            return ("lit", ord(char), value, position)
         if kind == "number":
-            return ("lit", self._number(value), value)
+            return ("lit", self._number(value), value, position)
         if kind == "word":
             if value in ("true", "false"):
-                return ("lit", value == "true", value)
+                return ("lit", value == "true", value, position)
             if value == "nil":
-                return ("nil", value)
+                return ("nil", value, position)
             if value not in self.functions:
                 raise self.fail(f'function "{value}" not defined')
             return ("func", value, value, position)
@@ -357,7 +366,7 @@ class _Parser:
                 result.append(chr(int(inner[at : at + digits], 16 if char in "xuU" else 8)))
                 at += digits
             else:
-                raise self.fail(f"unable to unquote {text}: invalid syntax")
+                raise self.fail("invalid syntax")
         return "".join(result)
 
 

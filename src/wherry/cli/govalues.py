@@ -80,14 +80,18 @@ def inner_text(value: "Any") -> str:
 
 
 def float_text(value: float) -> str:
-    """Go's %v of a float64: the shortest text, with an exponent below 1e-4 and from 1e21 on."""
+    """Go's %v of a float64: the shortest text, with an exponent below 1e-4 and from 1e6 on."""
     text = repr(value)
     mantissa, mark, exponent = text.partition("e")
-    if abs(value) >= 1e21 or (value and abs(value) < 1e-4):
-        return text if not mark else f"{mantissa}e{exponent[0]}{exponent[1:].lstrip('+-').rjust(2, '0')}"
     if mark:
-        return str(int(value))
-    return text.removesuffix(".0")
+        return f"{mantissa}e{exponent[0] if exponent[0] in '+-' else '+'}{exponent.lstrip('+-').rjust(2, '0')}"
+    if abs(value) < 1e6:
+        return text.removesuffix(".0")
+    digits = text.removesuffix(".0").replace(".", "")
+    power = len(str(int(abs(value)))) - 1
+    sign, digits = ("-", digits[1:]) if digits[0] == "-" else ("", digits)
+    digits = digits.rstrip("0")
+    return f"{sign}{digits[0]}{'.' if digits[1:] else ''}{digits[1:]}e+{power:02d}"
 
 
 def plain(value: "Any") -> "Any":
@@ -95,7 +99,8 @@ def plain(value: "Any") -> "Any":
     if isinstance(value, (NilMap, NilList)) or value is NO_VALUE:
         return None
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        keys = sorted(value) if isinstance(value, Map) else value
+        return {key: plain(value[key]) for key in keys}
     if isinstance(value, list):
         return [plain(item) for item in value]
     fields = getattr(value, "fields", None)

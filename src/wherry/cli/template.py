@@ -169,9 +169,10 @@ class _Run:
         if kind_ == "var" and first[2]:
             return self._fields(self._variable(first[1]), first[2], first, lambda: self._arguments(rest, dot, final))
         if kind_ == "nil":
-            raise self.fail(0, "nil", "nil is not a command")
+            raise self.fail(first[-1], "nil", "nil is not a command")
         if rest or final:
-            raise self.fail(0, first[-1] if isinstance(first[-1], str) else first[-2], "can't give argument to non-function " + _source(first))
+            place = first[-1] if isinstance(first[-1], int) else 0
+            raise self.fail(place, _source(first), f"can't give argument to non-function {_source(first)}")
         return self.operand(first, dot)
 
     def _arguments(self, nodes: "list[Node]", dot: "Any", final: "tuple[Any, ...]") -> "list[Any]":
@@ -205,23 +206,42 @@ class _Run:
         name, position = node[1], node[3]
         if name in ("and", "or"):
             return self._shortcut(name, rest, dot, final, position)
-        arguments = self._arguments(rest, dot, final)
         function = self.template.functions[name]
+        self._count(name, function, len(rest) + len(final), position)
+        arguments = self._arguments(rest, dot, final)
+        self._check_types(name, rest, arguments, position)
         try:
             return function(*arguments)
         except TemplateError as error:
-            raise self.fail(position, _command_source(node, rest), f"error calling {name}: {error}") if not str(error).startswith(
-                "template:"
-            ) else error from None
+            raise self.fail(position, _command_source(node, rest), f"error calling {name}: {error}") from None
         except TypeError:
-            code = getattr(function, "__code__", None)
-            wanted = code.co_argcount - len(getattr(function, "__defaults__", None) or ()) if code else 1
-            if code and (len(arguments) < wanted or (len(arguments) > code.co_argcount and not code.co_flags & 4)):
-                raise self.fail(
-                    position, name, f"wrong number of args for {name}: want {wanted} got {len(arguments)}"
-                ) from None
-            shown = _command_source(node, rest)
-            raise self.fail(position, shown, f"wrong type for value; {', '.join(map(kind, arguments))}") from None
+            shown = ", ".join(map(kind, arguments))
+            raise self.fail(position, _command_source(node, rest), f"wrong type for value; got {shown}") from None
+
+    def _count(self, name: str, function: "Callable[..., Any]", given: int, position: int) -> None:
+        code = getattr(function, "__code__", None)
+        if code is None:
+            return
+        wanted, variadic = code.co_argcount, bool(code.co_flags & 4)
+        if given < wanted or (given > wanted and not variadic):
+            least = "at least " if variadic else ""
+            raise self.fail(position, name, f"wrong number of args for {name}: want {least}{wanted} got {given}")
+
+    def _check_types(self, name: str, nodes: "list[Node]", arguments: "list[Any]", position: int) -> None:
+        """Go checks an argument's type before the call, a literal's with other words."""
+        from wherry.cli.gofuncs import PARAMETERS, TYPES
+
+        for index, wanted in enumerate(PARAMETERS.get(name, "")):
+            python_type, go_type = TYPES[wanted]
+            value = arguments[index]
+            if isinstance(value, python_type) and not (wanted == "i" and isinstance(value, bool)):
+                continue
+            node = nodes[index] if index < len(nodes) else None
+            place = node[-1] if node and isinstance(node[-1], int) else position
+            source = _source(node) if node else name
+            if node and node[0] == "lit":
+                raise self.fail(place, source, f"expected {go_type}; found {source}")
+            raise self.fail(place, source, f"wrong type for value; expected {go_type}; got {kind(value)}")
 
     def _shortcut(self, name: str, rest: "list[Node]", dot: "Any", final: "tuple[Any, ...]", position: int) -> "Any":
         """`and` and `or` stop at the first argument that decides."""
@@ -249,7 +269,7 @@ class _Run:
         if isinstance(value, dict):
             if name in value:
                 if given:
-                    raise self.fail(position, source, f"{name} has arguments but cannot be invoked as function")
+                    raise self.fail(position, source, f"{name} is not a method but has arguments")
                 return value[name]
             return self._missing(value, name, source, position)
         go_type = getattr(value, "go_type", "")
@@ -262,8 +282,10 @@ class _Run:
             except TypeError:
                 wanted = member.__code__.co_argcount - 1
                 raise self.fail(position, source, f"wrong number of args for {name}: want {wanted} got {len(given)}") from None
-        if value is None or value is NO_VALUE:
-            raise self.fail(position, source, f"nil pointer evaluating interface {{}}.{name}")
+        if value is NO_VALUE:
+            return NO_VALUE
+        if value is None:
+            raise self.fail(position, source, f'nil data; no entry for key "{name}"')
         raise self.fail(position, source, f"can't evaluate field {name} in type {'interface {}' if self.template.strict else kind(value)}")
 
     def _missing(self, value: "dict[str, Any]", name: str, source: str, position: int) -> "Any":
