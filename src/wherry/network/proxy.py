@@ -232,6 +232,8 @@ class Proxy:
 
     def _op_exit(self, request: dict[str, Any], sockets: list[socket.socket]) -> list[dict[str, Any]]:
         self.running = False
+        self.selector.unregister(self.control)  # before the answer: who comes after it finds nobody, rather than one who is leaving
+        self.control.close()
         return [{"ok": True}]
 
 
