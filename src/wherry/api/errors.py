@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 import msgspec
@@ -26,6 +27,15 @@ STATUS: dict[type[BaseException], int] = {
 }
 
 
+_FULL = {
+    errno.ENOSPC: "make room on that file system, then try again",
+    errno.EDQUOT: "raise the quota or make room, then try again",
+    errno.EMFILE: "wherryd has too many open files: raise its limit (ulimit -n), or try again when less is going on",
+    errno.ENFILE: "the host has too many open files: try again when less is going on",
+    errno.EAGAIN: "the limit of processes is reached (pids.max of wherryd's cgroup, ulimit -u): raise it, or try again when less is running",
+}
+
+
 def status_of(error: BaseException) -> int:
     """The HTTP status for `error`; 500 for what has no kind.
 
@@ -33,6 +43,8 @@ def status_of(error: BaseException) -> int:
     """
     if isinstance(error, errors.StartFailed):
         return 400 if error.exit_code in (126, 127) else 500
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return 503
     for kind in type(error).__mro__:
         if kind in STATUS:
             return STATUS[kind]
@@ -46,9 +58,14 @@ def error_answer(error: BaseException) -> Answer:
         return Answer(304)
     if isinstance(error, TooOld):
         return Answer(status, message_of(error).encode() + b"\n", (("Content-Type", "text/plain; charset=utf-8"),))
-    if not isinstance(error, errors.WherryError):
+    if not isinstance(error, errors.WherryError) and not _out_of(error):
         log.error("internal error: %s", error, exc_info=error)
     return Answer(status, error_body(error), (("Content-Type", "application/json"),))
+
+
+def _out_of(error: BaseException) -> str:
+    """What to do where the host has no more of something; "" for any other error."""
+    return _FULL.get(error.errno or 0, "") if isinstance(error, OSError) else ""
 
 
 def error_body(error: BaseException) -> bytes:
@@ -56,4 +73,11 @@ def error_body(error: BaseException) -> bytes:
 
 
 def message_of(error: BaseException) -> str:
+    """The text for the client: an error of the system call that failed names its step, and what to do."""
+    if isinstance(error, OSError) and error.strerror:
+        step = getattr(error, "step", None)
+        where = f" (step '{step}')" if step else ""
+        path = f": {error.filename}" if error.filename else ""
+        advice = f": {_out_of(error)}" if _out_of(error) else ""
+        return f"{error.strerror}{path} ({errors.errno_name(error.errno or 0)}){where}{advice}"
     return str(error) or type(error).__name__

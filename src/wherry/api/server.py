@@ -136,7 +136,7 @@ class Server:
             log.error("cannot serve a connection: %s", error)
             with self._lock:
                 del self._connections[thread]
-            sock.close()
+            _refuse(sock)
         return True
 
     def _serve(self, sock: socket.socket) -> None:
@@ -162,6 +162,17 @@ class Server:
                 self._epoll.modify(fd, select.EPOLLRDHUP | select.EPOLLONESHOT)
                 return
         entry[1].set()
+
+
+def _refuse(sock: socket.socket) -> None:
+    """Says why without a thread, as far as the socket takes it at once, and closes."""
+    body = b'{"message":"no thread can be made for this request: the limit of processes (pids.max of wherryd\'s cgroup, ulimit -u) is reached"}\n'
+    head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    try:
+        sock.send(head + body, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError as error:
+        log.debug("%s", error)
+    sock.close()
 
 
 def _shutdown(sock: socket.socket, how: int) -> None:

@@ -33,6 +33,19 @@ log = logging.getLogger("wherryd")
 TRACES = 256  # how many starts are remembered for `run --trace`
 
 
+WORKERS = 8
+
+
+def _all_workers() -> ThreadPoolExecutor:
+    """The pool with all of its threads made: an end of a container must not need a new thread when the pids limit is reached."""
+    pool = ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="worker")
+    together = threading.Barrier(WORKERS + 1)
+    for _ in range(WORKERS):
+        pool.submit(together.wait)
+    together.wait()
+    return pool
+
+
 class Daemon:
     """Opens every store; `close` lets them go. Containers run on."""
 
@@ -55,7 +68,7 @@ class Daemon:
         self.traces_lock = threading.Lock()
         self.closing = False
         # Ends of containers, and removals after them: work that no request waits for.
-        self.workers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="worker")
+        self.workers = _all_workers()
         self.hub = Hub()
         self.launcher = Launcher(exec_root, self.hub, log.warning)
         self.proxy = ProxyClient(str(exec_root / "proxy.sock"), self._start_proxy)

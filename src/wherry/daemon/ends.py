@@ -74,17 +74,15 @@ def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dic
         container.last_exit = state.exit_code
         container.exits += 1
         remove_it = container.host.auto_remove and not again and not container.kept
-        with d.db.transaction():
-            d.containers.save_state(container)
-            holdings.release_network(d, container.id)
+        saved = _record(d, container)
         d.event(container, "die", exitCode=str(state.exit_code), execDuration=str(lived // 1_000_000_000))
         if container.host.network_mode == "bridge":
             d.network_event(container, "disconnect")
         if remove_it:
-            remove.unname(d, container, volumes=True)
+            remove_it = _unname(d, container)
         container.notify()
     # Nobody waits for the rest: a start or the erasing of its layer waits for `held`.
-    holdings.release(d, container.id)
+    holdings.release(d, container.id, keep_record=not saved)
     container.held = False
     container.notify()
     if remove_it:
@@ -93,6 +91,17 @@ def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dic
         with container.lock:
             if state.status == "restarting":
                 _restart_later(d, container, lived)
+
+
+def save(d: Daemon, container: Container) -> bool:
+    """Records the State of what has happened already, which no error undoes: one that cannot be recorded now (a full disk) is logged.
+    The files in the exec directory tell it to the next daemon."""
+    try:
+        d.containers.save_state(container)
+    except WherryError as error:
+        log.error("container %s: that it is %s cannot be recorded: %s", container.name, container.state.status, error)
+        return False
+    return True
 
 
 def should_restart(container: Container) -> bool:
@@ -107,13 +116,41 @@ def should_restart(container: Container) -> bool:
     return False
 
 
+def _record(d: Daemon, container: Container) -> bool:
+    """The end and what it gives back at once, in one transaction; False where it cannot be recorded now: exit.json is kept for it."""
+    try:
+        with d.db.transaction():
+            d.containers.save_state(container)
+            holdings.release_network(d, container.id)
+    except WherryError as error:
+        log.error("container %s: its end (exit code %d) cannot be recorded, its exit.json is kept: %s",
+                  container.name, container.state.exit_code, error)
+        return False
+    return True
+
+
+def _unname(d: Daemon, container: Container) -> bool:
+    """`--rm`; False where that cannot be recorded now: the next start of the daemon removes it."""
+    try:
+        remove.unname(d, container, volumes=True)
+    except WherryError as error:
+        container.state.status = "exited"
+        log.error("container %s: cannot be removed now (tried again at the daemon's next start): %s", container.name, error)
+        return False
+    return True
+
+
 def _restart_later(d: Daemon, container: Container, lived: int) -> None:
     delay = FIRST_DELAY if lived > LIVED or not container.delay else min(container.delay * 2, LONGEST_DELAY)
     container.delay = delay
     timer = threading.Timer(delay, d.submit, (_restart, d, container))
     timer.daemon = True  # joined or cancelled by cancel_restart; at the daemon's end nothing is lost: the policy is applied at the next start
     container.timer = timer
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError as error:  # no more threads: the pids limit
+        cancel_restart(container)
+        log.error("container %s: cannot be restarted: %s: the limit of processes is reached; start it by hand", container.name, error)
 
 
 def _restart(d: Daemon, container: Container) -> None:
@@ -147,12 +184,11 @@ def start_failed(d: Daemon, container: Container, error: WherryError) -> None:
     container.last_exit = state.exit_code
     container.exits += 1
     container.monitor = None
-    d.containers.save_state(container)
+    save(d, container)
     d.event(container, "die", exitCode=str(state.exit_code), execDuration="0")
     container.notify()
     if was_restarting and should_restart(container):
         state.status = "restarting"
         _restart_later(d, container, 0)
-    elif container.host.auto_remove:
-        remove.unname(d, container, volumes=True)
+    elif container.host.auto_remove and _unname(d, container):
         d.submit(remove.erase, d, container)

@@ -53,16 +53,19 @@ def release_network(d: Daemon, identifier: str) -> None:
     d.bridge.release(identifier)
 
 
-def release(d: Daemon, identifier: str) -> None:
-    """Gives back everything that the container holds: all steps are tried, and what failed stays in the journal for the next start."""
+def release(d: Daemon, identifier: str, *, keep_record: bool = False) -> None:
+    """Gives back everything that the container holds: all steps are tried, and what failed stays in the journal for the next start.
+
+    `keep_record`: the exec directory stays too, because its exit.json is the only record of the end."""
     failed = []
     undo: list[tuple[str, Callable[[], object]]] = [
         ("network", lambda: release_network(d, identifier)),
         ("root mount", lambda: unmount_root(d, identifier)),
         ("volumes", lambda: d.volumes.unmount_all(identifier)),
         ("cgroup", lambda: _remove_cgroup(d, identifier)),
-        ("exec directory", lambda: d.launcher.forget(identifier)),
     ]
+    if not keep_record:
+        undo.append(("exec directory", lambda: d.launcher.forget(identifier)))
     for what, give_back in undo:
         try:
             give_back()
@@ -71,7 +74,12 @@ def release(d: Daemon, identifier: str) -> None:
     if failed:
         log.error("container %s: could not be cleaned up wholly (tried again at the next start): %s", identifier[:12], "; ".join(failed))
         return
-    d.journal.clear(identifier, "run")
+    if keep_record:
+        return
+    try:
+        d.journal.clear(identifier, "run")
+    except WherryError as error:
+        log.error("container %s: that it is cleaned up cannot be recorded: %s", identifier[:12], error)
 
 
 def wait_released(container: Container) -> None:

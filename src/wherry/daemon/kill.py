@@ -28,7 +28,7 @@ def kill(d: Daemon, ref: str, name: str) -> None:
             raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
         if number in (signal.SIGKILL, stop_signal(container.config)):
             container.state.manually_stopped = True
-            d.containers.save_state(container)
+            ends.save(d, container)
         exits = container.exits
         send(d, container, number)
     if number == signal.SIGKILL and not until(container, lambda: container.exits > exits, KILL_SECONDS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from time import time_ns
 
@@ -11,7 +10,7 @@ from wherry.daemon.daemon import Daemon
 from wherry.execdriver.client import Monitor, open_init
 from wherry.model.command import to_json
 from wherry.model.container import Container
-from wherry.model.errors import Conflict, NotModified, StartFailed, WherryError
+from wherry.model.errors import Conflict, NotModified, StartFailed, WherryError, errno_name
 from wherry.model.steps import Trace, current_trace, step, use_trace
 from wherry.network.endpoint import Endpoint
 from wherry.store import atomic
@@ -113,7 +112,7 @@ def _running(d: Daemon, container: Container, monitor: Monitor, pid: int, ticks:
     state.status, state.pid, state.start_ticks = "running", pid, ticks
     state.started_at, state.exit_code, state.error, state.oom_killed = time_ns(), 0, "", False
     container.pidfd = open_init(pid, ticks)
-    d.containers.save_state(container)
+    ends.save(d, container)
     if container.endpoint is not None:
         d.network_event(container, "connect")
     d.event(container, "start")
@@ -128,14 +127,14 @@ def _drop_monitor(container: Container) -> None:
 
 
 def _explain(container: Container, error: WherryError | OSError) -> WherryError:
-    """The error that the client reads: which container, which step, why, on what."""
+    """The error that the client reads: which container, which step, why, on what. Its kind is kept."""
     where = getattr(error, "step", "") or ""
+    begun = f"failed to start container {container.name}" + (f" (step '{where}')" if where else "")
     if isinstance(error, StartFailed):
         code = 127 if error.errno == 2 and where == "init: exec" else 126 if where == "init: exec" else 128
-        at = f" (step '{where}')" if where else ""
-        return StartFailed(f"failed to start container {container.name}{at}: {error}", step=where, errno=error.errno, path=error.path, exit_code=code)
+        return StartFailed(f"{begun}: {error}", step=where, errno=error.errno, path=error.path, exit_code=code)
     if isinstance(error, WherryError):
-        return error
-    path = f" {error.filename}" if error.filename else ""
-    return StartFailed(f"failed to start container {container.name} (step '{where}'): {error.strerror}{path}: errno {os.strerror(error.errno or 0)}",
+        return type(error)(f"{begun}: {error}")
+    path = f": {error.filename}" if error.filename else ""
+    return StartFailed(f"{begun}: {error.strerror or error}{path} ({errno_name(error.errno or 0)})",
                        step=where, errno=error.errno or 0, path=str(error.filename or ""))

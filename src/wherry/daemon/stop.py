@@ -41,7 +41,7 @@ def end(d: Daemon, container: Container, seconds: int | None, number: int) -> No
             return
         exits = container.exits
         container.state.manually_stopped = True
-        d.containers.save_state(container)
+        ends.save(d, container)
         kill.send(d, container, number)
         if container.state.paused:
             d.cgroups.open(f"wherry/{container.id}").thaw()

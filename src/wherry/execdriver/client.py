@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import logging
 import os
 import select
 import shutil
@@ -20,6 +21,7 @@ from wherry.linux import process
 from wherry.model.errors import Internal, StartFailed, Unavailable
 from wherry.model.steps import Span, current_trace
 
+log = logging.getLogger("wherryd")
 Event = dict[str, Any]
 PARKED = 2  # monitors kept ahead of the next starts, about 3 MB each
 
@@ -43,7 +45,11 @@ class Monitor:
         """Starts what container.json says: (PID, its start time in ticks) once the user's program runs; StartFailed otherwise.
 
         `fds` are the sources of the mounts (for an exec: the pidfd of the container's init); they stay the caller's."""
-        self._send({"op": "start", "open_stdin": open_stdin, "stdin_once": stdin_once, "log": log}, fds)
+        try:
+            self._send({"op": "start", "open_stdin": open_stdin, "stdin_once": stdin_once, "log": log}, fds)
+        except Unavailable:
+            if not messages.waiting(self.control):
+                raise
         while True:
             received = messages.receive(self.control)
             if received is None:
@@ -55,7 +61,7 @@ class Monitor:
             if event["event"] == "started":
                 return event["pid"], event["ticks"]
             if event["event"] == "failed":
-                raise StartFailed(event["message"], step=event["step"], errno=event["errno"], path=event["path"])
+                raise _failure(event)
             self.on_event(self, event)
 
     def attach(self, client: socket.socket, early: bytes, *, stdin: bool, stdout: bool, stderr: bool, framed: bool, keys: bytes) -> None:
@@ -69,6 +75,18 @@ class Monitor:
 
     def close(self) -> None:
         self.control.close()
+
+
+def _failure(event: Event) -> StartFailed:
+    return StartFailed(event["message"], step=event["step"], errno=event["errno"], path=event["path"])
+
+
+def _refusal(control: socket.socket) -> StartFailed | None:
+    """What the launcher said in place of a monitor that it could not make."""
+    if not messages.waiting(control):
+        return None
+    received = messages.receive(control)
+    return _failure(received[0]) if received is not None and received[0]["event"] == "failed" else None
 
 
 class Hub:
@@ -111,12 +129,18 @@ class Hub:
     def _run(self) -> None:
         while not self._stop:
             for fd, _ in self._poll.poll():
-                if fd in self._monitors:
-                    self._hear(fd)
-                elif fd in self._others and not self._others[fd]():
-                    self._poll.unregister(fd)
-                    with self._lock:
-                        del self._others[fd]
+                try:
+                    self._ready(fd)
+                except Exception:
+                    log.exception("an event of a monitor or of the launcher failed")
+
+    def _ready(self, fd: int) -> None:
+        if fd in self._monitors:
+            self._hear(fd)
+        elif fd in self._others and not self._others[fd]():
+            self._poll.unregister(fd)
+            with self._lock:
+                del self._others[fd]
 
     def _hear(self, fd: int) -> None:
         monitor = self._monitors[fd]
@@ -173,7 +197,12 @@ class Launcher:
                     self._parked.popleft()[1].close()
                 self._log(f"the launcher process died (exit code {self._wait()}); starting another")
                 control.close()
-                self._spawn()
+                self._control = None
+                try:
+                    self._spawn()
+                except (OSError, Internal) as error:
+                    self._log(f"the launcher process cannot be started (tried again at the next start of a container): {error}")
+                    return False
             self.on_proxy_died()
             return False
         if received[0]["event"] == "proxy-died":
@@ -199,14 +228,21 @@ class Launcher:
         log_fd = os.open(log_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             while True:
-                parked = bool(self._parked)
-                key, control = self._parked.popleft() if parked else self._fork()
+                try:
+                    key, control = self._parked.popleft()
+                    parked = True
+                except IndexError:
+                    key, control = self._fork()
+                    parked = False
                 try:
                     self._request({"op": "assign", "key": key, "id": container, "exec": exec_id}, [exec_fd])
                     messages.send(control, {"op": "adopt", "exec": bool(exec_id)}, [exec_fd, log_fd])
                     return Monitor(control, container, exec_id, directory)
                 except OSError as error:
+                    refused = _refusal(control)
                     control.close()
+                    if refused is not None:
+                        raise refused from None
                     if not parked:
                         raise Unavailable(f"a fresh monitor process does not answer: {error}") from None
         finally:
@@ -243,9 +279,12 @@ class Launcher:
     def _request(self, message: Event, fds: list[int]) -> None:
         for attempt in (1, 2):
             with self._lock:
+                if self._closing:
+                    raise Unavailable("the daemon is shutting down")
+                if self._control is None:
+                    self._spawn()
                 control = self._control
-            if control is None:
-                raise Unavailable("the daemon is shutting down")
+                assert control is not None
             try:
                 messages.send(control, message, fds)
                 return
@@ -258,6 +297,7 @@ class Launcher:
         with self._lock:
             if self._control is dead and not self._closing:
                 self._wait()
+                self._control = None
                 self._spawn()
 
     def reconnect(self, container: str, exec_id: str = "") -> Monitor | None:

@@ -127,12 +127,18 @@ class Launcher:
         if message["op"] == "assign":
             self._assign(message, fds[0])
             return
-        with step(f"launcher: {message['op']}"):
-            pid = os.fork()
-            if pid == 0:
-                self._child(message, fds)
-        for fd in fds:
-            os.close(fd)
+        try:
+            with step(f"launcher: {message['op']}"):
+                pid = os.fork()
+                if pid == 0:
+                    self._child(message, fds)
+        except OSError as error:
+            if message["op"] == "monitor":
+                _refuse(fds[0], error)
+            return
+        finally:
+            for fd in fds:
+                os.close(fd)
         if message["op"] == "proxy":
             self.proxy = pid
         else:
@@ -204,6 +210,19 @@ class Launcher:
             pass  # wherryd has recorded this end and removed the directory
         os.close(child.exec_dir)
         self._say({"event": "monitor-died", "id": child.container, "exec": child.exec_id})
+
+
+def _refuse(fd: int, error: OSError) -> None:
+    """No process can be made (the pids limit): said in the monitor's place, on its own control connection."""
+    text = f"{error.strerror}: no process can be made: the limit of processes (pids.max of wherryd's cgroup, ulimit -u) is reached"
+    event = {"event": "failed", "step": "launcher: monitor", "errno": error.errno or 0, "path": "", "message": text, "spans": []}
+    control = socket.socket(fileno=os.dup(fd))
+    try:
+        messages.send(control, event)
+    except OSError:
+        pass  # wherryd is gone
+    finally:
+        control.close()
 
 
 def main() -> None:

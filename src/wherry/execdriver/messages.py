@@ -48,7 +48,10 @@ def receive(end: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     try:
         raw, fds, flags, _ = socket.recv_fds(end, MAX_MESSAGE, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     except (ConnectionResetError, BrokenPipeError):
-        return None
+        if not waiting(end):
+            return None
+        # The peer ended with messages of ours unread: the kernel says so once, ahead of what the peer still said.
+        raw, fds, flags, _ = socket.recv_fds(end, MAX_MESSAGE, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     if not raw:
         return None
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
@@ -67,6 +70,18 @@ def peer_gone(end: socket.socket) -> bool:
         return False
     except ConnectionResetError:
         return True
+
+
+def waiting(end: socket.socket) -> bool:
+    """Whether a message can be read now, be it the last word of a peer that is gone."""
+    for _ in range(2):
+        try:
+            return bool(end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return False
+        except ConnectionResetError:
+            continue
+    return False
 
 
 def bound_address(dir_fd: int, name: str) -> str:

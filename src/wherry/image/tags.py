@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,17 +46,18 @@ class TagStore:
             before = self._ids.get(key)
             if before == image_id:
                 return None
-            if before is not None:
-                self._names[before].discard(key)
-            self._ids[key] = image_id
-            self._names.setdefault(image_id, set()).add(key)
-            self._tagged[image_id] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-            self._write()
+            with self._as_before_on_failure():
+                if before is not None:
+                    self._names[before].discard(key)
+                self._ids[key] = image_id
+                self._names.setdefault(image_id, set()).add(key)
+                self._tagged[image_id] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+                self._write()
             return before
 
     def remove(self, refs: list[Reference]) -> None:
         """Forgets references, durably; unknown ones are fine."""
-        with self._lock:
+        with self._lock, self._as_before_on_failure():
             for ref in refs:
                 image_id = self._ids.pop(ref, None)
                 if image_id is not None:
@@ -77,6 +80,16 @@ class TagStore:
                 for ref in left:
                     self._ids.pop(ref, None)
                 self._write()
+
+    @contextmanager
+    def _as_before_on_failure(self) -> Iterator[None]:
+        """What cannot be written (a full disk) has not happened in memory either."""
+        ids, names, tagged = dict(self._ids), {key: set(refs) for key, refs in self._names.items()}, dict(self._tagged)
+        try:
+            yield
+        except BaseException:
+            self._ids, self._names, self._tagged = ids, names, tagged
+            raise
 
     def _write(self) -> None:
         repositories: dict[str, dict[str, str]] = {}

@@ -61,10 +61,17 @@ class SyncPipe:
     # The monitor's side.
 
     def send_network(self, network: Network) -> None:
-        self._socket.send(b"N" + dumps(network).encode())
+        self._send(b"N" + dumps(network).encode())
 
     def send_go(self) -> None:
-        self._socket.send(b"G")
+        self._send(b"G")
+
+    def _send(self, raw: bytes) -> None:
+        """An init that has ended cannot be told anything: what it said last, or the end of file, is what `receive` returns next."""
+        try:
+            self._socket.send(raw)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
 
     def receive(self) -> Failed | Ready | Console | None:
         """The init's next message; None at the end of file."""

@@ -17,6 +17,9 @@ def write(path: Path | str, data: bytes, mode: int = 0o600, *, sync: bool = True
             view = view[os.write(fd, view) :]
         if sync:
             os.fsync(fd)
+    except OSError as error:
+        os.unlink(temporary)
+        raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
     except BaseException:
         os.unlink(temporary)
         raise
