@@ -115,9 +115,14 @@ def take(engine: Engine, daemon: bool = True) -> Snapshot:
         shot["threads"] = Counter({"wherryd": len(os.listdir(f"/proc/{engine.pid}/task"))})
         shot["descriptors"] = descriptors(engine.pid)
         for pid in engine.processes():
-            if pid != engine.pid and _is_ours(pid):
-                shot[f"descriptors of {pid}"] = descriptors(pid)
-                shot[f"mounts of {pid}"] = mounts(pid)
+            if pid != engine.pid and _is_ours(pid):  # by name: a parked monitor that was used is followed by another one
+                try:
+                    name = Path(f"/proc/{pid}/comm").read_text().strip()
+                    held, seen = descriptors(pid), mounts(pid)
+                except FileNotFoundError:
+                    continue
+                shot[f"descriptors of {name}"] = shot.get(f"descriptors of {name}", Counter()) + held
+                shot[f"mounts of {name}"] = shot.get(f"mounts of {name}", Counter()) + seen
     if SHARED:
         marks = re.compile("|".join(map(re.escape, [str(engine.dir), engine.bridge, *engine.ids_seen()])))
         for kind in ("mounts", "links", "addresses", "cgroups"):
