@@ -6,8 +6,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from namespaces import Namespace
 
+from namespaces import Namespace
 from wherry.linux import netlink
 from wherry.linux.netlink import Netlink
 from wherry.model.errors import Internal, InvalidArgument
