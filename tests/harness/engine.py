@@ -51,7 +51,7 @@ class Engine:
         """Starts the daemon; with `failpoint` it is armed with WHERRY_FAILPOINT."""
         argv = [str(BIN / "wherryd"), "--data-root", str(self.data_root), "--exec-root", str(self.exec_root), "-H", self.host,
                 "-p", str(self.dir / "wherryd.pid"), "-b", self.bridge, *self.flags]  # fmt: skip
-        env = {**os.environ, "WHERRY_TEST_TOKEN": self.token, "WHERRY_AUDIT": "1"}
+        env = {**os.environ, "WHERRY_TEST_TOKEN": self.token, "PYTHONFAULTHANDLER": "1", "WHERRY_AUDIT": "1"}
         env.pop("WHERRY_FAILPOINT", None)
         if failpoint:
             env["WHERRY_FAILPOINT"] = failpoint
@@ -177,5 +177,8 @@ def engine(label: str, *flags: str, images: tuple[str, ...] = ("busybox",)) -> I
         made.start()
         made.load(*images)
         yield made
+    except Exception:
+        print(f"wherryd {'runs' if made.running else 'is dead'}; its log:\n{made.log_tail(20_000)}", file=sys.stderr)
+        raise
     finally:
         made.close()

@@ -1,14 +1,16 @@
 """JSON of a request into records, by Go's rules: keys match in any case, unknown ones are ignored, null equals absent.
 
-Per type one function is built that brings decoded JSON into the form that `msgspec.convert` takes; it is built once, at import of the route.
+Per type one function is built, at its first use, that brings decoded JSON into the form that `msgspec.convert` takes.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 import types
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 
@@ -22,6 +24,8 @@ Normalise = Callable[[Any], Any]
 #: Fields that may be one text in place of a list of them (Docker's StrSlice).
 ONE_OR_MANY = frozenset({"Cmd", "Entrypoint", "Shell"})
 
+_known: set[Any] = set()
+_learning = threading.Lock()
 _WHERE = re.compile(r"(.*) - at `\$\.?(.*)`", re.DOTALL)
 
 
@@ -37,12 +41,24 @@ def decode(raw: bytes, kind: type[T]) -> T:
 def convert(value: Any, kind: type[T]) -> T:
     """Decoded JSON as a `kind`. Raises InvalidArgument."""
     try:
-        return msgspec.convert(normaliser(typing.cast(Any, kind))(value), kind)
+        return msgspec.convert(_prepared(typing.cast(Any, kind))(value), kind)
     except msgspec.ValidationError as error:
         found = _WHERE.fullmatch(str(error))
         if found and found[2]:
             raise InvalidArgument(f"invalid value for {found[2]}: {_decapitalise(found[1])}") from None
         raise InvalidArgument(f"invalid request: {_decapitalise(str(error))}") from None
+
+
+def _prepared(kind: Any) -> Normalise:
+    """The normaliser of `kind`, once msgspec knows the type: it learns a struct at the first use, and threads that do so at the same
+    time make it crash (seen with 0.22.0: segmentation fault in convert)."""
+    if kind not in _known:
+        with _learning:
+            normaliser(kind)
+            with suppress(msgspec.ValidationError):
+                msgspec.convert({}, kind)
+            _known.add(kind)
+    return normaliser(kind)
 
 
 def _decapitalise(text: str) -> str:
