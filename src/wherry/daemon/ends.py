@@ -117,11 +117,12 @@ def should_restart(container: Container) -> bool:
 
 
 def _record(d: Daemon, container: Container) -> bool:
-    """The end and what it gives back at once, in one transaction; False where it cannot be recorded now: exit.json is kept for it."""
+    """The end and what it gives back at once; False where it cannot be recorded now: exit.json is kept for it.
+
+    Not one transaction: who publishes ports holds the publisher's lock before the database's, so here they are not taken the other way round."""
     try:
-        with d.db.transaction():
-            d.containers.save_state(container)
-            holdings.release_network(d, container.id)
+        d.containers.save_state(container)
+        holdings.release_network(d, container.id)
     except WherryError as error:
         log.error("container %s: its end (exit code %d) cannot be recorded, its exit.json is kept: %s",
                   container.name, container.state.exit_code, error)
