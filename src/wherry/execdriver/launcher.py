@@ -208,6 +208,8 @@ class Launcher:
             native.write_json(child.exec_dir, "exit.json", record)
         except FileNotFoundError:
             pass  # wherryd has recorded this end and removed the directory
+        except OSError as error:
+            print(f"the end of container {child.container[:12]} cannot be written: {error}", file=sys.stderr, flush=True)
         os.close(child.exec_dir)
         self._say({"event": "monitor-died", "id": child.container, "exec": child.exec_id})
 

@@ -219,7 +219,10 @@ class Monitor:
         self.streams.end_outputs()
         with step("monitor: exit.json"):
             record = {"version": 1, "code": code if code >= 0 else 128 - code, "at": at, "oom": oom_kills > 0}
-            native.write_json(self.exec_dir, "exit.json", record)
+            try:
+                native.write_json(self.exec_dir, "exit.json", record)
+            except OSError as error:
+                self.report({"event": "log", "message": f"is complete, but the exit code {record['code']} cannot be written to exit.json: {error}"})
         self.report({"event": "exited", **record})
         deadline = monotonic() + LINGER_SECONDS
         while self.streams.unsent and monotonic() < deadline:

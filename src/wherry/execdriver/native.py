@@ -125,6 +125,7 @@ def start_container(command: Command, fds: list[int], stdio: Stdio, trees: Cgrou
             ticks = process.start_time(attempt.pid)
             if gone():
                 raise ConnectionAbortedError(errno.ECONNABORTED, "wherryd went away before the commit")
+            reserve(exec_dir, "exit.json")
             write_json(exec_dir, "state.json", state_record(attempt.pid, ticks))
         attempt.pipe.send_go()
         return attempt.wait_exec(ticks)
@@ -152,6 +153,7 @@ def start_exec(command: Command, fds: list[int], stdio: Stdio, trees: Cgroups, e
             ticks = process.start_time(attempt.pid)
             if gone():
                 raise ConnectionAbortedError(errno.ECONNABORTED, "wherryd went away before the commit")
+            reserve(exec_dir, "exit.json")
             write_json(exec_dir, "state.json", state_record(attempt.pid, ticks))
         attempt.pipe.send_go()
         return attempt.wait_exec(ticks)
@@ -219,6 +221,7 @@ class _Attempt:
         if self.master >= 0:
             os.close(self.master)
         unlink(self.exec_dir, "state.json")
+        unlink(self.exec_dir, "exit.json.tmp")
         if self.group is not None:
             self.group.remove(timeout=2.0)
         return error
@@ -278,12 +281,21 @@ def state_record(pid: int, ticks: int) -> dict[str, int]:
 def write_json(dir_fd: int, name: str, record: dict[str, Any]) -> None:
     """Renames a complete file into place: whole after kill -9. The exec root is a tmpfs or is emptied at boot, so nothing is synced."""
     temporary = name + ".tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
     try:
-        os.write(fd, json.dumps(record).encode())
+        os.ftruncate(fd, os.write(fd, json.dumps(record).encode()))  # in this order: space that was reserved is kept
     finally:
         os.close(fd)
     os.rename(temporary, name, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+
+
+def reserve(dir_fd: int, name: str) -> None:
+    """Takes the space of a small file that must be writable later, also when the file system is full by then."""
+    fd = os.open(name + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=dir_fd)
+    try:
+        os.posix_fallocate(fd, 0, 4096)
+    finally:
+        os.close(fd)
 
 
 def read_json(dir_fd: int, name: str) -> dict[str, Any] | None:

@@ -36,7 +36,12 @@ class Overlay:
     def __init__(self, root: Path) -> None:
         self._layout = Layout(root / "overlay")
         self._mnt = self._layout.root / "mnt"
-        self.way = _probe(self._layout)
+        try:
+            self.way = _probe(self._layout)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self.way = _probe_full(self._layout, error)
 
     def create(self, layer_id: str, parent: str | None) -> None:
         def fill(fd: int) -> None:
@@ -214,6 +219,22 @@ def _probe(layout: Layout) -> Way:
         raise last
     finally:
         tree.remove_tree(layout.fd, name)
+
+
+def _probe_full(layout: Layout, full: OSError) -> Way:
+    """On a full disk nothing can be made to try with: two layers that are there show which way their lower directories are named.
+    `full` is raised where there are none: then no container is here either."""
+    lowers = tuple(one / "diff" for one in sorted(layout.root.iterdir()) if (one / "lower").is_symlink())[:2]
+    if len(lowers) < 2:
+        raise full
+    ways: tuple[Way, ...] = ("append", "string")
+    for way in ways:
+        try:
+            os.close(_mount_context(MountSpec("overlay", lowers, options=OPTIONS, readonly=True), way))
+        except OSError:
+            continue
+        return way
+    return "mount"
 
 
 def _compare(upper: int, lower: int) -> dict[str, Kind]:
