@@ -241,9 +241,9 @@ class Launcher:
                 except OSError as error:
                     refused = _refusal(control)
                     control.close()
-                    if refused is not None:
-                        raise refused from None
                     if not parked:
+                        if refused is not None:
+                            raise refused from None
                         raise Unavailable(f"a fresh monitor process does not answer: {error}") from None
         finally:
             os.close(exec_fd)
