@@ -14,7 +14,7 @@ from wherry import __version__
 from wherry.api.app import make_server
 from wherry.api.listen import open_listeners, remove_paths
 from wherry.daemon import options as flags
-from wherry.daemon import shutdown
+from wherry.daemon import rlimits, shutdown
 from wherry.daemon.daemon import Daemon
 from wherry.daemon.options import Options
 from wherry.daemon.pidfile import alone
@@ -45,6 +45,7 @@ def run(options: Options) -> None:
     """Serves until SIGTERM or SIGINT."""
     if os.geteuid() != 0:
         raise PermissionError(1, "wherryd needs to be run by root")
+    rlimits.raise_own()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.model.errors import Internal
+from wherry.model.errors import Internal, Unavailable
 from wherry.store import atomic
 from wherry.store.db import Database
 from wherry.store.journal import Journal
@@ -57,3 +57,19 @@ def test_atomic_write_replaces_whole_files(tmp_path: Path) -> None:
     atomic.write(target, b"new", 0o644, sync=False)
     assert target.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_full_disk_is_said_and_nothing_is_stuck(tmp_path: Path) -> None:
+    db = Database(tmp_path / "w.db")
+    pages = int(db.query("PRAGMA page_count")[0][0])
+    db.query(f"PRAGMA max_page_count={pages + 2}")
+    with pytest.raises(Unavailable, match="full"):
+        for n in range(1000):
+            with db.transaction() as cursor:
+                cursor.execute("INSERT INTO volumes (name, driver, created, options, labels) VALUES (?,'local',0,?,'')", (f"v{n}", "x" * 3000))
+    before = db.query("SELECT count(*) FROM volumes")[0][0]
+    db.query("PRAGMA max_page_count=100000")
+    with db.transaction() as cursor:  # the failed one is over: this is no transaction within a transaction
+        cursor.execute("INSERT INTO volumes (name, driver, created, options, labels) VALUES ('after','local',0,'','')")
+    assert db.query("SELECT count(*) FROM volumes")[0][0] == before + 1
+    db.close()

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,3 +109,101 @@ def test_an_end_of_input_before_the_program_is_there_reaches_it() -> None:
         os.close(fd)
     ours.close()
     poll.close()
+
+
+class Piped:
+    """Streams over pipes, with one client that has standard input."""
+
+    def __init__(self, *, stdin_once: bool = True, early: bytes = b"", keys: bytes = b"", tty: bool = False) -> None:
+        self.poll = select.epoll()
+        self.ours, theirs = socket.socketpair()
+        self.detached = 0
+        self.streams = Streams(self.poll, None, self._on_detach)
+        self.streams.attach(Client(theirs.detach(), stdin=True, stdout=True, stderr=True, framed=False, keys=keys), early)
+        self.program, stdin = os.pipe()
+        output, self.output_end = os.pipe()
+        self.streams.connect({output: "stdout"}, stdin, tty=tty, stdin_once=stdin_once)
+        os.set_blocking(self.program, False)
+
+    def _on_detach(self) -> None:
+        self.detached += 1
+
+    def turn(self, times: int = 5) -> int:
+        """Deals with what is ready now; how many events there were in the last round."""
+        count = 0
+        for _ in range(times):
+            found = self.poll.poll(0)
+            count = len(found)
+            for fd, events in found:
+                self.streams.ready(fd, events)
+        return count
+
+    def close(self, *open_fds: int) -> None:
+        self.streams.close()
+        for fd in (self.output_end, *open_fds):
+            os.close(fd)
+        self.ours.close()
+        self.poll.close()
+
+
+def test_a_closed_input_is_no_busy_loop_and_what_comes_for_it_is_dropped() -> None:
+    piped = Piped()
+    os.close(piped.program)
+    piped.turn()
+    assert piped.turn(1) == 0, "epoll has nothing more to say"
+    piped.ours.setblocking(False)
+    for _ in range(100):
+        piped.ours.sendall(b"x" * 4096)
+        piped.turn(2)
+    os.write(piped.output_end, b"still heard")
+    piped.turn()
+    assert piped.ours.recv(100) == b"still heard"
+    piped.close()
+
+
+def test_a_client_that_vanishes_behind_full_input_ends_it() -> None:
+    """Its input is not read while the program lags, so its end of file is never seen: the hang-up has to do."""
+    piped = Piped()
+    piped.ours.setblocking(False)
+    try:
+        while True:
+            piped.ours.send(b"x" * 65536)
+            piped.turn(2)
+    except BlockingIOError:
+        pass
+    piped.ours.close()
+    piped.turn()
+    assert not piped.streams.clients
+    os.set_blocking(piped.program, True)
+    while True:  # ends: BlockingIOError cannot come, only the end of file
+        piped.turn(2)
+        if not os.read(piped.program, 1 << 20):
+            break
+    piped.close(piped.program)
+
+
+def test_the_input_of_a_shared_stdin_stays_open() -> None:
+    piped = Piped(stdin_once=False)
+    piped.ours.shutdown(socket.SHUT_WR)
+    piped.turn()
+    with pytest.raises(BlockingIOError):
+        os.read(piped.program, 1)
+    piped.close(piped.program)
+
+
+def test_detach_keys_may_come_with_the_request() -> None:
+    poll = select.epoll()
+    ours, theirs = socket.socketpair()
+    detached: list[int] = []
+    streams = Streams(poll, None, lambda: detached.append(1))
+    output, output_end = os.pipe()
+    program, stdin = os.pipe()
+    streams.connect({output: "stdout"}, stdin, tty=True, stdin_once=False)
+    streams.attach(Client(theirs.detach(), stdin=True, stdout=True, stderr=True, framed=False, keys=b"\x10\x11"), b"ls\x10\x11")
+    assert detached and not streams.clients
+    assert ours.recv(1) == b"" and os.read(program, 10) == b"ls"
+    streams.close()
+    ours.close()
+    poll.close()
+    for fd in (output_end, program):
+        os.close(fd)

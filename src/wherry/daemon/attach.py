@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
-from wherry.daemon import start
+from wherry.daemon import holdings, start
 from wherry.daemon.daemon import Daemon
 from wherry.model.container import Container
 from wherry.model.errors import Conflict, InvalidArgument
@@ -52,6 +52,8 @@ def hand_over(d: Daemon, container: Container, request: AttachRequest, client: s
     with container.lock:
         if container.removed or not request.stream:
             return False
+        if not container.state.running:
+            holdings.wait_released(container)  # the last run's exec directory is on its way out, and must not go with the new monitor in it
         monitor = container.monitor if container.state.running else start.monitor_of(d, container)
         if monitor is None:
             return False

@@ -10,6 +10,7 @@ from wherry.daemon import environment, logconfig, rlimits, verify, volumes
 from wherry.daemon.daemon import Daemon
 from wherry.init import defaults
 from wherry.linux import capability, mount
+from wherry.linux.process import start_time
 from wherry.model.command import Capabilities, Command, Device, Mount, Namespaces, Network, Process, Rlimit
 from wherry.model.config import HostConfig
 from wherry.model.container import Container, MountPoint
@@ -72,12 +73,18 @@ def uses_init(d: Daemon, host: HostConfig) -> bool:
 
 def hostname_of(d: Daemon, container: Container) -> str:
     """The name the container sees: its own, the host's, or that of the container whose network it shares."""
-    host = container.host
-    if host.network_mode.startswith("container:") and not container.config.hostname:
-        return hostname_of(d, d.containers.get(host.network_mode.removeprefix("container:")))
-    if not container.config.hostname:
-        return os.uname().nodename
-    return container.config.hostname
+    return network_owner(d, container).config.hostname or os.uname().nodename
+
+
+def network_owner(d: Daemon, container: Container) -> Container:
+    """The container whose network this one has, and with it its hosts, hostname and resolv.conf: itself, but for `--network container:`."""
+    owner, seen = container, {container.id}
+    while owner.host.network_mode.startswith("container:"):
+        owner = d.containers.get(owner.host.network_mode.removeprefix("container:"))
+        if owner.id in seen:
+            raise Conflict(f"cannot join own network: {owner.id}")
+        seen.add(owner.id)
+    return owner
 
 
 def _namespaces(d: Daemon, host: HostConfig, sources: Sources) -> Namespaces:
@@ -88,11 +95,22 @@ def _namespaces(d: Daemon, host: HostConfig, sources: Sources) -> Namespaces:
         other = d.containers.get(host.network_mode.removeprefix("container:"))
         if not other.state.running:
             raise Conflict(f"cannot join network of a non running container: {other.id}")
-        net = f"fd:{sources.add(os.open(f'/proc/{other.state.pid}/ns/net', os.O_RDONLY | os.O_CLOEXEC))}"
+        net = f"fd:{_join_net(other, sources)}"
     return Namespaces(
         uts="host" if host.uts_mode == "host" else "new", ipc="host" if host.ipc_mode == "host" else "new",
         pid="host" if host.pid_mode == "host" else "new", net=net, cgroup="new" if host.cgroupns_mode == "private" else "host",
     )
+
+
+def _join_net(other: Container, sources: Sources) -> int:
+    """The network namespace of a running container. Its init is looked at after the opening: then the PID was its, and nobody else's."""
+    try:
+        index = sources.add(os.open(f"/proc/{other.state.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        if start_time(other.state.pid) == other.state.start_ticks:
+            return index
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    raise Conflict(f"cannot join network of a non running container: {other.id}")
 
 
 def _security(d: Daemon, host: HostConfig) -> tuple[str, bool]:
@@ -112,7 +130,7 @@ def rlimits_of(d: Daemon, host: HostConfig) -> list[Rlimit]:
     asked = {u.name: u for u in host.ulimits or []}
     found = [rlimits.rlimit(u.name, u.soft, u.hard, asked=True) for u in asked.values()]
     found += [rlimits.rlimit(name, soft, hard, asked=False) for name, (soft, hard) in d.options.default_ulimits.items() if name not in asked]
-    return found
+    return found if any(r.name == "nofile" for r in found) else [*found, *rlimits.inherited()]
 
 
 def _paths(host: HostConfig) -> tuple[list[str], list[str]]:
@@ -169,7 +187,7 @@ def _mounts(d: Daemon, container: Container, points: list[tuple[MountPoint, Moun
         kernel += [Mount("bind", path, sources.add(mount.open_tree(path))) for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)]
     kernel = [m for m in kernel if m.target not in wanted or m.kind in ("proc",)]
     own = [m for _, m in points]
-    directory = d.containers.directory(container.id)
+    directory = d.containers.directory(network_owner(d, container).id)
     for target, name in FILES:
         if target not in wanted:
             own.append(Mount("bind", target, sources.add(mount.open_tree(str(directory / name))), is_dir=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from time import time_ns
 
@@ -34,8 +35,9 @@ def create(d: Daemon, name: str | None, asked: Config, host: HostConfig, network
             host, warnings = verify.verify(d, config, host)
         identifier = new_id()
         wanted = _name(d, name)
-        if not config.hostname and host.network_mode != "host" and not host.uts_mode:
-            config = verify.with_hostname(config, short(identifier))
+        if not config.hostname and not host.network_mode.startswith("container:"):
+            own = host.network_mode != "host" and not host.uts_mode
+            config = verify.with_hostname(config, short(identifier) if own else os.uname().nodename)
         record = Record(id=identifier, created=time_ns(), image_ref=asked.image, image_id=image.id, path=argv[0], args=argv[1:], config=config,
                         networking=networking, mounts=[], driver=d.driver.name)
         container = _make(d, image, record, host, wanted)

@@ -108,7 +108,10 @@ class Daemon:
                 self.traces.popitem(last=False)
 
     def submit(self, work: Callable[..., None], *args: Any) -> None:
-        """Does `work` in the background; an error of it is logged with its traceback."""
+        """Does `work` in the background; an error of it is logged with its traceback. While the daemon closes it is left to the next one's
+        reconcile(): exit.json and the journal keep it."""
+        if self.closing:
+            return
 
         def run() -> None:
             try:
@@ -116,14 +119,17 @@ class Daemon:
             except Exception:
                 log.exception("background work failed: %s", getattr(work, "__name__", work))
 
-        self.workers.submit(run)
+        try:
+            self.workers.submit(run)
+        except RuntimeError:
+            return  # closed since the look above
 
     def close(self) -> None:
         """Lets go of everything; what runs goes on."""
         self.closing = True
+        self.workers.shutdown(wait=True)  # they use all that follows
         self.hub.close()
         self.launcher.close()
         self.bridge.close()
-        self.workers.shutdown(wait=True)
         self.cgroups.close()
         self.db.close()

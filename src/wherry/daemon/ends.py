@@ -19,6 +19,7 @@ from wherry.model.errors import StartFailed, WherryError
 FIRST_DELAY, LONGEST_DELAY = 0.1, 60.0  # seconds
 LIVED = 10_000_000_000  # nanoseconds of life after which the back-off begins anew
 EXIT_SECONDS = 3.0  # how long the launcher may take to record the end of a monitor that died
+_UNKNOWN_END = {"code": 137, "oom": False, "error": "the container's monitor process died, so the container was ended"}
 
 
 def heard(d: Daemon, container: Container, monitor: Monitor, event: dict[str, Any]) -> None:
@@ -51,10 +52,13 @@ def end_without_monitor(directory: Any, pid: int, ticks: int) -> dict[str, Any]:
         holdings.kill_and_wait(pidfd, EXIT_SECONDS)
     deadline = monotonic() + EXIT_SECONDS
     with Inotify() as changes:
-        changes.watch(str(directory))
+        try:
+            changes.watch(str(directory))
+        except FileNotFoundError:  # an exec's goes with its container
+            return _UNKNOWN_END | {"at": time_ns()}
         while files.exit() is None and (left := deadline - monotonic()) > 0:
             changes.wait(timeout=left)
-    return files.exit() or {"code": 137, "at": time_ns(), "oom": False, "error": "the container's monitor process died, so the container was ended"}
+    return files.exit() or _UNKNOWN_END | {"at": time_ns()}
 
 
 def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dict[str, Any]) -> None:
@@ -69,6 +73,7 @@ def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dic
         again = should_restart(container)
         state.status = "restarting" if again else "exited"
         lived = state.finished_at - state.started_at
+        connected = container.endpoint is not None
         container.monitor, container.endpoint, container.ports = None, None, []
         container.close_pidfd()
         container.last_exit = state.exit_code
@@ -76,15 +81,17 @@ def exited(d: Daemon, container: Container, monitor: Monitor | None, record: dic
         remove_it = container.host.auto_remove and not again and not container.kept
         saved = _record(d, container)
         d.event(container, "die", exitCode=str(state.exit_code), execDuration=str(lived // 1_000_000_000))
-        if container.host.network_mode == "bridge":
+        if connected:
             d.network_event(container, "disconnect")
         if remove_it:
             remove_it = _unname(d, container)
         container.notify()
     # Nobody waits for the rest: a start or the erasing of its layer waits for `held`.
-    holdings.release(d, container.id, keep_record=not saved)
-    container.held = False
-    container.notify()
+    try:
+        holdings.release(d, container.id, keep_record=not saved)
+    finally:
+        container.held = False
+        container.notify()
     if remove_it:
         remove.erase(d, container)
     elif again:
@@ -119,15 +126,14 @@ def should_restart(container: Container) -> bool:
 def _record(d: Daemon, container: Container) -> bool:
     """The end and what it gives back at once; False where it cannot be recorded now: exit.json is kept for it.
 
-    Not one transaction: who publishes ports holds the publisher's lock before the database's, so here they are not taken the other way round."""
+    Not one transaction: who publishes ports holds the publisher's lock before the database's, so here they are not taken the other way round.
+    A network that cannot be given back holds nothing up: `release` tries again."""
+    saved = save(d, container)
     try:
-        d.containers.save_state(container)
         holdings.release_network(d, container.id)
-    except WherryError as error:
-        log.error("container %s: its end (exit code %d) cannot be recorded, its exit.json is kept: %s",
-                  container.name, container.state.exit_code, error)
-        return False
-    return True
+    except (OSError, WherryError) as error:
+        log.error("container %s: its network cannot be given back at once: %s", container.name, error)
+    return saved
 
 
 def _unname(d: Daemon, container: Container) -> bool:
@@ -165,11 +171,16 @@ def _restart(d: Daemon, container: Container) -> None:
             log.warning("container %s: restart failed: %s", container.name, error)
 
 
-def cancel_restart(container: Container) -> None:
-    """No restart any more; needs the container's lock."""
+def put_off_restart(container: Container) -> None:
+    """No restart by this daemon; the next one applies the policy. Needs the container's lock."""
     if container.timer is not None:
         container.timer.cancel()
         container.timer = None
+
+
+def cancel_restart(container: Container) -> None:
+    """No restart any more; needs the container's lock."""
+    put_off_restart(container)
     if container.state.status == "restarting":
         container.state.status = "exited"
 

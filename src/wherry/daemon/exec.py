@@ -57,14 +57,15 @@ def create(d: Daemon, ref: str, asked: ExecConfig, keys: bytes) -> str:
         raise InvalidArgument("No exec command specified")
     if any("\0" in word for word in asked.cmd):
         raise InvalidArgument("an argument of the exec's command contains a NUL byte")
-    _check_running(container)
     forget_old(d)
     one = Exec(new_id(), container, asked, keys)
     directory = d.launcher.exec_dir(container.id, one.id)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    atomic.write(directory / "exec.json", msgspec.json.encode({"version": 1, "asked": asked}), sync=False)
-    d.execs[one.id] = one
-    container.execs[one.id] = one
+    with container.lock:  # its exec directory is given back only after its end is recorded
+        _check_running(container)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        atomic.write(directory / "exec.json", msgspec.json.encode({"version": 1, "asked": asked}), sync=False)
+        d.execs[one.id] = one
+        container.execs[one.id] = one
     d.event(container, f"exec_create: {shlex.join(asked.cmd)}", execID=one.id)
     return one.id
 
@@ -87,7 +88,10 @@ def start(d: Daemon, exec_id: str, *, detach: bool, console_size: tuple[int, int
         one.used = True
     client, early = hijack() if hijack is not None and not detach else (None, b"")
     try:
-        _run(d, one, client, early, console_size)
+        try:
+            _run(d, one, client, early, console_size)
+        except FileNotFoundError as error:  # its exec directory went with the container's
+            raise StartFailed(f"container {one.container.name} has just ended: {error}", step="exec: monitor") from None
     except StartFailed as error:
         code = error.exit_code if error.exit_code in (126, 127) else 126
         _ended(d, one, code)
@@ -172,7 +176,9 @@ def _ended(d: Daemon, one: Exec, code: int) -> None:
         if one.exit_code is not None:
             return
         one.exit_code, one.running, one.ended_at = code, False, monotonic()
-    one.monitor = None
+        monitor, one.monitor = one.monitor, None
+    if monitor is not None:
+        monitor.close()
     d.event(one.container, "exec_die", execID=one.id, exitCode=str(code))
     one.notify()
     d.launcher.forget(one.container.id, one.id)
@@ -182,9 +188,11 @@ def resize(d: Daemon, exec_id: str, rows: int, columns: int) -> None:
     """InvalidArgument where it does not come to run within ten seconds."""
     one = find(d, exec_id)
     with one.changed:
-        if not one.changed.wait_for(lambda: one.running or one.exit_code is not None, 10.0) or one.monitor is None:
-            raise InvalidArgument(f"exec {exec_id} is not running")
-    one.monitor.resize(rows, columns)
+        came = one.changed.wait_for(lambda: one.running or one.exit_code is not None, 10.0)
+        monitor = one.monitor
+    if not came or monitor is None:
+        raise InvalidArgument(f"exec {exec_id} is not running")
+    monitor.resize(rows, columns)
 
 
 def inspect(d: Daemon, exec_id: str) -> dict[str, Any]:

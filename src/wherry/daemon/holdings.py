@@ -93,7 +93,9 @@ def wait_released(container: Container) -> None:
 
 def _remove_cgroup(d: Daemon, identifier: str) -> None:
     group = d.cgroups.open(f"wherry/{identifier}")
-    group.kill()  # with the host's PID namespace others outlive the init
+    if group.remove():
+        return
+    group.kill()  # of the host's PID namespace, or of a start whose monitor and launcher died: nobody else ends them
     if not group.remove(timeout=CGROUP_SECONDS):
         raise OSError(16, "its cgroup is still busy")
 

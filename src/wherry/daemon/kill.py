@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from wherry.daemon import ends
+from wherry.daemon import ends, pause
 from wherry.daemon.daemon import Daemon
 from wherry.daemon.verify import parse_signal, stop_signal
 from wherry.daemon.wait import until
@@ -36,7 +36,7 @@ def kill(d: Daemon, ref: str, name: str) -> None:
 
 
 def send(d: Daemon, container: Container, number: int) -> None:
-    """Signals PID 1 by its pidfd: never a stranger with the same PID. A frozen container is thawed for SIGKILL."""
+    """Signals PID 1 by its pidfd: never a stranger with the same PID. A paused container goes on for what is to end it. Needs the lock."""
     if container.pidfd is None:
         return
     try:
@@ -44,5 +44,5 @@ def send(d: Daemon, container: Container, number: int) -> None:
     except ProcessLookupError:
         return  # it ended just now; its exit is on the way
     d.event(container, "kill", signal=str(number))
-    if number == signal.SIGKILL and container.state.paused:
-        d.cgroups.open(f"wherry/{container.id}").thaw()
+    if number in (signal.SIGKILL, stop_signal(container.config)):
+        pause.go_on(d, container)

@@ -13,12 +13,8 @@ from wherry.store import atomic
 
 
 def write_resolv_conf(d: Daemon, container: Container) -> None:
-    """S2: from the container's options, else the daemon's, else the host's file; a shared namespace shares its owner's file."""
+    """S2: from the container's options, else the daemon's, else the host's file. Who shares another's network has that one's files."""
     if container.host.network_mode.startswith("container:"):
-        other = d.containers.get(container.host.network_mode.removeprefix("container:"))
-        for name in ("resolv.conf", "hosts", "hostname"):
-            source = d.containers.directory(other.id) / name
-            atomic.write(d.containers.directory(container.id) / name, source.read_bytes() if source.exists() else b"", 0o644, sync=False)
         return
     host, options = container.host, d.options
     content = dns.resolv_conf(_host_resolv_conf(), servers=host.dns or options.dns, search=host.dns_search or options.dns_search,

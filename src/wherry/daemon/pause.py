@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from wherry.daemon import ends
 from wherry.daemon.command import cgroup_path
 from wherry.daemon.daemon import Daemon
+from wherry.model.container import Container
 from wherry.model.errors import Conflict, Internal
 
 
@@ -28,8 +30,15 @@ def unpause(d: Daemon, ref: str) -> None:
     with container.lock:
         if not container.state.paused:
             raise Internal(f"Container {ref} is not paused")
-        d.cgroups.open(cgroup_path(container)).thaw()
-        container.state.status = "running"
-        d.containers.save_state(container)
-        d.event(container, "unpause")
+        go_on(d, container)
+
+
+def go_on(d: Daemon, container: Container) -> None:
+    """Lets it run on if it is paused. Needs the container's lock."""
+    if not container.state.paused:
+        return
+    d.cgroups.open(cgroup_path(container)).thaw()
+    container.state.status = "running"
+    ends.save(d, container)
+    d.event(container, "unpause")
     container.notify()

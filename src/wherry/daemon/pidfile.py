@@ -25,8 +25,10 @@ def alone(data_root: Path, exec_root: Path, pidfile: Path) -> Iterator[None]:
             except BlockingIOError:
                 raise Conflict(f"another wherryd uses {root}: stop it, or give this one roots of its own (--data-root, --exec-root)") from None
         pidfile.write_text(f"{os.getpid()}\n")
-        yield
-        pidfile.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            pidfile.unlink(missing_ok=True)
     finally:
         for fd in fds:
             os.close(fd)

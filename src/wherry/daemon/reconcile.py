@@ -51,12 +51,11 @@ def _reconnect(d: Daemon, container: Container) -> bool:
     """Whether the container runs. The files that its monitor left are the truth; the recorded State follows."""
     files = RunFiles(d.launcher.exec_dir(container.id))
     run, ended = files.state(), files.exit()
-    state = container.state
-    if run is None:
-        if state.running:  # its start never committed, or the host has booted anew
+    if run is None and ended is None:
+        if container.state.running:  # its start never committed, or the host has booted anew
             _record_end(d, container, {"code": 255, "at": time_ns(), "oom": False, "error": "the host went down while it ran"})
         return False
-    if ended is None:
+    if run is not None and ended is None:
         monitor = d.launcher.reconnect(container.id)
         if monitor is not None:
             _adopt(d, container, run)
@@ -66,6 +65,7 @@ def _reconnect(d: Daemon, container: Container) -> bool:
             d.hub.add(monitor)
             return True
         ended = files.exit() or ends.end_without_monitor(files.directory, run["pid"], run["ticks"])
+    assert ended is not None
     _record_end(d, container, ended)
     return False
 
@@ -108,7 +108,7 @@ def _after_restart(d: Daemon, container: Container) -> None:
     policy = host.restart_policy.name
     wanted = policy == "always" and state.started_at or ends.should_restart(container) and state.started_at
     if state.status in ("exited", "restarting") and wanted:
-        state.status = "restarting"
+        state.status, state.manually_stopped = "restarting", False
         d.submit(_start_again, d, container)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 
-from wherry.daemon import ends, holdings, stop
+from wherry.daemon import ends, holdings, kill, stop
 from wherry.daemon.daemon import Daemon
 from wherry.model.container import Container
 from wherry.model.errors import Conflict, Unimplemented
@@ -16,21 +16,26 @@ def remove(d: Daemon, ref: str, *, force: bool, volumes: bool, link: bool) -> No
     if link:
         raise Unimplemented("removing a link (rm --link) is not built yet")
     container = d.containers.get(ref)
+    with container.keeping():
+        while not _remove_stopped(d, container, force=force, volumes=volumes):
+            stop.end(d, container, kill.KILL_SECONDS, signal.SIGKILL)
+    d.submit(erase, d, container)
+
+
+def _remove_stopped(d: Daemon, container: Container, *, force: bool, volumes: bool) -> bool:
+    """Removes it if it does not run, in one with the look: nobody starts it in between. False: it has to be ended first."""
     with container.lock:
         if container.removed:
             raise Conflict(f"removal of container {container.name} is already in progress")
-        if container.state.running and not force:
-            state = "paused" if container.state.paused else "running"
-            raise Conflict(f"cannot remove container \"/{container.name}\": container is {state}: stop the container before removing or force remove")
-        container.kept = True
-    if container.state.running:
-        stop.end(d, container, -1, signal.SIGKILL)
-    with container.lock:
-        if container.removed:
-            return
+        status = container.state.status
+        if not force and status in ("running", "paused", "restarting"):
+            raise Conflict(f'cannot remove container "/{container.name}": container is {status}: '
+                           "stop the container before removing or force remove")
+        if container.state.running:
+            return False
         ends.cancel_restart(container)
         unname(d, container, volumes=volumes)
-    d.submit(erase, d, container)
+        return True
 
 
 def unname(d: Daemon, container: Container, *, volumes: bool) -> None:
@@ -48,7 +53,7 @@ def unname(d: Daemon, container: Container, *, volumes: bool) -> None:
     d.volumes.release(container.id, anonymous)
     container.removed = True
     d.event(container, "destroy")
-    for exec_id in container.execs:
+    for exec_id in list(container.execs):
         d.execs.pop(exec_id, None)
     container.notify()
 

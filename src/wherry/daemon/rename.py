@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wherry.daemon.daemon import Daemon
-from wherry.model.errors import InvalidArgument
+from wherry.model.errors import InvalidArgument, NotFound
 from wherry.model.ids import check_name
 
 
@@ -14,6 +14,8 @@ def rename(d: Daemon, ref: str, new: str) -> None:
         raise InvalidArgument("Neither old nor new names may be empty")
     wanted = check_name(new)
     with container.lock:
+        if container.removed:
+            raise NotFound(f"No such container: {ref}")
         old = container.name
         if wanted == old:
             raise InvalidArgument("Renaming a container with the same name as its current name")

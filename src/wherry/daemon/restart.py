@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from wherry.daemon import ends, start, stop
+from wherry.daemon import start, stop
 from wherry.daemon.daemon import Daemon
 from wherry.daemon.verify import parse_signal, stop_signal
+from wherry.model.container import Container
 
 
 def restart(d: Daemon, ref: str, seconds: int | None, signal_name: str) -> None:
-    """As stop and start; a restart policy does not come in between."""
+    """As stop and start; neither a restart policy nor --rm comes in between."""
     container = d.containers.get(ref)
     number = parse_signal(signal_name) if signal_name else stop_signal(container.config)
-    keep, container.kept = container.kept, True
-    try:
-        stop.end(d, container, seconds, number)
-        with container.lock:
-            ends.cancel_restart(container)
-            container.state.manually_stopped = False
-            start.begin(d, container)
-    finally:
-        container.kept = keep
+    with container.keeping():
+        while not _start_stopped(d, container):
+            stop.end(d, container, seconds, number)
     d.event(container, "restart")
+
+
+def _start_stopped(d: Daemon, container: Container) -> bool:
+    """Starts it if it does not run, in one with the look. False: it has to be ended first, perhaps because somebody else has just started it."""
+    with container.lock:
+        if container.state.running:
+            return False
+        start.anew(d, container)
+        return True

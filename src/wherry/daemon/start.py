@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from time import time_ns
 
 from wherry.daemon import command, ends, holdings, netfiles, ports, verify, volumes
-from wherry.daemon.daemon import Daemon
+from wherry.daemon.daemon import Daemon, log
 from wherry.execdriver.client import Monitor, open_init
 from wherry.model.command import to_json
 from wherry.model.container import Container
-from wherry.model.errors import Conflict, NotModified, StartFailed, WherryError, errno_name
+from wherry.model.errors import Conflict, Internal, NotModified, StartFailed, WherryError, errno_name
 from wherry.model.steps import Trace, current_trace, step, use_trace
 from wherry.network.endpoint import Endpoint
 from wherry.store import atomic
@@ -26,12 +26,19 @@ def start(d: Daemon, ref: str) -> list[str]:
             raise Conflict("cannot start a paused container, try unpause instead")
         if state.running:
             raise NotModified(f"container {container.name} is running already")
-        if container.removed or state.status in ("removing", "dead"):
-            raise Conflict("container is marked for removal and cannot be started")
-        ends.cancel_restart(container)
-        state.manually_stopped = False
-        state.restart_count = 0
-        return begin(d, container)
+        return anew(d, container)
+
+
+def anew(d: Daemon, container: Container) -> list[str]:
+    """A start that somebody asked for: its restart policy begins from nothing. Needs the container's lock; it does not run."""
+    state = container.state
+    if container.removed or state.status in ("removing", "dead"):
+        raise Conflict("container is marked for removal and cannot be started")
+    ends.cancel_restart(container)
+    state.manually_stopped = False
+    state.restart_count = 0
+    container.delay = 0.0
+    return begin(d, container)
 
 
 def begin(d: Daemon, container: Container) -> list[str]:
@@ -42,7 +49,7 @@ def begin(d: Daemon, container: Container) -> list[str]:
         use_trace(trace)
     try:
         warnings = _attempt(d, container)
-    except (WherryError, OSError) as error:
+    except Exception as error:
         failure = _explain(container, error)
         ends.start_failed(d, container, failure)
         raise failure from None
@@ -126,7 +133,7 @@ def _drop_monitor(container: Container) -> None:
         container.monitor = None
 
 
-def _explain(container: Container, error: WherryError | OSError) -> WherryError:
+def _explain(container: Container, error: Exception) -> WherryError:
     """The error that the client reads: which container, which step, why, on what. Its kind is kept."""
     where = getattr(error, "step", "") or ""
     begun = f"failed to start container {container.name}" + (f" (step '{where}')" if where else "")
@@ -135,6 +142,9 @@ def _explain(container: Container, error: WherryError | OSError) -> WherryError:
         return StartFailed(f"{begun}: {error}", step=where, errno=error.errno, path=error.path, exit_code=code)
     if isinstance(error, WherryError):
         return type(error)(f"{begun}: {error}")
+    if not isinstance(error, OSError):
+        log.error("the start of container %s failed in a way that nobody thought of", container.name, exc_info=error)
+        return Internal(f"{begun}: {error!r}")
     path = f": {error.filename}" if error.filename else ""
     return StartFailed(f"{begun}: {error.strerror or error}{path} ({errno_name(error.errno or 0)})",
                        step=where, errno=error.errno or 0, path=str(error.filename or ""))

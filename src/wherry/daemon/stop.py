@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from wherry.daemon import ends, holdings, kill
+from wherry.daemon import ends, holdings, kill, pause
 from wherry.daemon.daemon import Daemon
 from wherry.daemon.verify import parse_signal, stop_signal
 from wherry.daemon.wait import until
@@ -32,7 +32,7 @@ def stop(d: Daemon, ref: str, seconds: int | None, signal_name: str) -> None:
     d.event(container, "stop")
 
 
-def end(d: Daemon, container: Container, seconds: int | None, number: int) -> None:
+def end(d: Daemon, container: Container, seconds: float | None, number: int) -> None:
     """Ends a running container, and returns when its end is recorded."""
     if seconds is None:
         seconds = container.config.stop_timeout if container.config.stop_timeout is not None else DEFAULT_SECONDS
@@ -43,8 +43,7 @@ def end(d: Daemon, container: Container, seconds: int | None, number: int) -> No
         container.state.manually_stopped = True
         ends.save(d, container)
         kill.send(d, container, number)
-        if container.state.paused:
-            d.cgroups.open(f"wherry/{container.id}").thaw()
+        pause.go_on(d, container)
     if not until(container, lambda: container.exits > exits, None if seconds < 0 else seconds):
         with container.lock:
             kill.send(d, container, signal.SIGKILL)

@@ -15,7 +15,7 @@ from wherry.daemon import logconfig
 from wherry.daemon.daemon import Daemon
 from wherry.linux import capability
 from wherry.model.config import Config, HostConfig
-from wherry.model.errors import InvalidArgument
+from wherry.model.errors import InvalidArgument, NotFound
 
 MIN_MEMORY = 6 << 20  # below it the start itself does not fit, as in Docker
 _SYSCTL = re.compile(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)*\Z")
@@ -39,10 +39,10 @@ def verify(d: Daemon, config: Config, host: HostConfig) -> tuple[HostConfig, lis
 
 
 def _defaults(d: Daemon, host: HostConfig) -> HostConfig:
-    mode = host.network_mode
     return msgspec.structs.replace(
         host,
-        network_mode="bridge" if mode in ("", "default") else mode,
+        network_mode=_network_mode(d, host.network_mode),
+        memory_swap=2 * host.memory if host.memory > 0 and not host.memory_swap else host.memory_swap,
         ipc_mode=host.ipc_mode or "private",
         cgroupns_mode=host.cgroupns_mode or ("private" if d.cgroups.version == "v2" else "host"),
         shm_size=host.shm_size or d.options.default_shm_size,
@@ -50,6 +50,18 @@ def _defaults(d: Daemon, host: HostConfig) -> HostConfig:
         log_config=logconfig.settle(host.log_config, d.options),
         runtime=host.runtime or "wherry",
     )
+
+
+def _network_mode(d: Daemon, mode: str) -> str:
+    """With the ID of the container that `container:` names, so that it may be renamed; one that is not there is found missing at the start."""
+    if mode in ("", "default"):
+        return "bridge"
+    if mode.startswith("container:"):
+        try:
+            return f"container:{d.containers.get(mode.removeprefix('container:')).id}"
+        except NotFound:
+            return mode
+    return mode
 
 
 def with_hostname(config: Config, hostname: str) -> Config:

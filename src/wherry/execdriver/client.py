@@ -13,17 +13,22 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from wherry.execdriver import messages, native
 from wherry.linux import process
-from wherry.model.errors import Internal, StartFailed, Unavailable
+from wherry.model.errors import Internal, InvalidArgument, StartFailed, Unavailable
 from wherry.model.steps import Span, current_trace
 
 log = logging.getLogger("wherryd")
 Event = dict[str, Any]
 PARKED = 2  # monitors kept ahead of the next starts, about 3 MB each
+
+
+class MonitorGone(Unavailable):
+    """The monitor's end of the connection is closed."""
 
 
 class Monitor:
@@ -38,8 +43,10 @@ class Monitor:
         try:
             with self._sending:
                 messages.send(self.control, message, fds)
+        except ValueError as error:
+            raise InvalidArgument(str(error)) from None
         except OSError as error:
-            raise Unavailable(f"the container's monitor process does not answer: {error}") from None
+            raise MonitorGone(f"the container's monitor process does not answer: {error}") from None
 
     def start(self, fds: list[int], *, open_stdin: bool, stdin_once: bool, log: dict[str, Any] | None) -> tuple[int, int]:
         """Starts what container.json says: (PID, its start time in ticks) once the user's program runs; StartFailed otherwise.
@@ -95,7 +102,7 @@ class Hub:
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._monitors: dict[int, Monitor] = {}
-        self._others: dict[int, Callable[[], bool]] = {}
+        self._others: dict[int, tuple[socket.socket, Callable[[], bool]]] = {}
         self._lock = threading.Lock()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll.register(self._wake_read, select.EPOLLIN)
@@ -109,11 +116,11 @@ class Hub:
             self._monitors[monitor.control.fileno()] = monitor
         self._poll.register(monitor.control.fileno(), select.EPOLLIN)
 
-    def watch(self, fd: int, ready: Callable[[], bool]) -> None:
-        """Calls `ready` whenever `fd` is readable, until it says False."""
+    def watch(self, end: socket.socket, ready: Callable[[], bool]) -> None:
+        """Calls `ready` whenever `end` is readable; once it says False the hub closes `end`. Only then may its number be used anew."""
         with self._lock:
-            self._others[fd] = ready
-        self._poll.register(fd, select.EPOLLIN)
+            self._others[end.fileno()] = end, ready
+        self._poll.register(end.fileno(), select.EPOLLIN)
 
     def close(self) -> None:
         """Stops the thread; monitors are left alone."""
@@ -130,17 +137,20 @@ class Hub:
         while not self._stop:
             for fd, _ in self._poll.poll():
                 try:
-                    self._ready(fd)
-                except Exception:
-                    log.exception("an event of a monitor or of the launcher failed")
+                    if fd in self._monitors:
+                        self._hear(fd)
+                    elif fd in self._others:
+                        self._hear_other(fd)
+                except Exception:  # one event that cannot be dealt with must not make us deaf for all others
+                    log.exception("an event of a monitor or the launcher could not be dealt with")
 
-    def _ready(self, fd: int) -> None:
-        if fd in self._monitors:
-            self._hear(fd)
-        elif fd in self._others and not self._others[fd]():
+    def _hear_other(self, fd: int) -> None:
+        end, ready = self._others[fd]
+        if not ready():
             self._poll.unregister(fd)
             with self._lock:
                 del self._others[fd]
+            end.close()
 
     def _hear(self, fd: int) -> None:
         monitor = self._monitors[fd]
@@ -168,7 +178,6 @@ class Launcher:
         self._keys = itertools.count(1)
         self._parked: deque[tuple[int, socket.socket]] = deque()
         self._replenishing = threading.Lock()
-        self.on_proxy_died: Callable[[], None] = lambda: None
         with self._lock:
             self._spawn()
 
@@ -182,32 +191,31 @@ class Launcher:
             self._pid = os.posix_spawn(sys.executable, argv, os.environ, file_actions=actions)
         received = messages.receive(ours)
         if received is None:
+            ours.close()
             raise Internal(f"the launcher process ended at its start (exit code {self._wait()}); its error is in the daemon's log above")
         self._control = ours
-        self._hub.watch(ours.fileno(), lambda: self._hear(ours))
+        self._hub.watch(ours, lambda: self._hear(ours))
 
     def _hear(self, control: socket.socket) -> bool:
-        received = messages.receive(control)
-        if received is None:
-            with self._lock:
-                if self._closing or control is not self._control:
-                    return False
-                # What it had parked is a child of nobody who would report its end.
-                while self._parked:
-                    self._parked.popleft()[1].close()
-                self._log(f"the launcher process died (exit code {self._wait()}); starting another")
-                control.close()
-                self._control = None
-                try:
-                    self._spawn()
-                except (OSError, Internal) as error:
-                    self._log(f"the launcher process cannot be started (tried again at the next start of a container): {error}")
-                    return False
-            self.on_proxy_died()
-            return False
-        if received[0]["event"] == "proxy-died":
-            self.on_proxy_died()
-        return True
+        """Something of the launcher, in the hub's thread; False at its end. Whoever waits for what it does has a connection of his own."""
+        if messages.receive(control) is not None:
+            return True
+        with self._lock:
+            if self._closing or control is not self._control:
+                return False
+            try:
+                self._replace()
+            except (Internal, OSError) as error:
+                self._log(f"the launcher cannot be started now; the next start of a container tries again: {error}")
+        return False
+
+    def _replace(self) -> None:
+        """Another launcher for the one that died; the hub closes the connection to that. Needs the lock."""
+        self._control = None
+        while self._parked:  # children of nobody who would report their ends
+            self._parked.popleft()[1].close()
+        self._log(f"the launcher process died (exit code {self._wait()}); starting another")
+        self._spawn()
 
     def pid(self) -> int:
         """The PID of the launcher process."""
@@ -223,19 +231,17 @@ class Launcher:
     def monitor(self, container: str, log_dir: Path, exec_id: str = "") -> Monitor:
         """A monitor of its own for one run; it waits for clients and the start. A parked one where there is one, else a fresh fork."""
         directory = self.exec_dir(container, exec_id)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        exec_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        log_fd = os.open(log_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        if not exec_id:  # an exec's is there since its creation, or went with its container
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with ExitStack() as fds:
+            exec_fd, log_fd = _open_directory(directory, fds), _open_directory(log_dir, fds)
             while True:
                 try:
-                    key, control = self._parked.popleft()
-                    parked = True
+                    (key, control), parked = self._parked.popleft(), True
                 except IndexError:
-                    key, control = self._fork()
-                    parked = False
+                    (key, control), parked = self._fork(), False
                 try:
-                    self._request({"op": "assign", "key": key, "id": container, "exec": exec_id}, [exec_fd])
+                    self._request({"op": "assign", "key": key}, [exec_fd])
                     messages.send(control, {"op": "adopt", "exec": bool(exec_id)}, [exec_fd, log_fd])
                     return Monitor(control, container, exec_id, directory)
                 except OSError as error:
@@ -245,9 +251,9 @@ class Launcher:
                         if refused is not None:
                             raise refused from None
                         raise Unavailable(f"a fresh monitor process does not answer: {error}") from None
-        finally:
-            os.close(exec_fd)
-            os.close(log_fd)
+                except BaseException:
+                    control.close()
+                    raise
 
     def _fork(self) -> tuple[int, socket.socket]:
         """(key, control end) of a fresh monitor that is for no run yet."""
@@ -296,9 +302,7 @@ class Launcher:
     def _revive(self, dead: socket.socket) -> None:
         with self._lock:
             if self._control is dead and not self._closing:
-                self._wait()
-                self._control = None
-                self._spawn()
+                self._replace()
 
     def reconnect(self, container: str, exec_id: str = "") -> Monitor | None:
         """The monitor of a run that began under an earlier wherryd; None where there is none any more."""
@@ -332,6 +336,12 @@ class Launcher:
                 self._control = None
 
 
+def _open_directory(path: Path, fds: ExitStack) -> int:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fds.callback(os.close, fd)
+    return fd
+
+
 class RunFiles:
     """What a run left in its exec directory: read at a restart, or when a monitor is gone."""
 
@@ -349,8 +359,9 @@ class RunFiles:
             os.close(fd)
 
     def state(self) -> dict[str, Any] | None:
-        """state.json: PID and start time of init and monitor."""
-        return self._read("state.json")
+        """state.json: PID and start time of init and monitor; None where the host has booted since: what it names is gone."""
+        found = self._read("state.json")
+        return found if found is not None and found.get("boot") == process.boot_id() else None
 
     def exit(self) -> dict[str, Any] | None:
         """exit.json: exit code, time, whether memory ran out."""

@@ -30,11 +30,9 @@ SEALED = "WHERRY_LAUNCHER_SEALED"
 
 
 class Child(NamedTuple):
-    """A monitor: its key, and once it is assigned which container (and exec) it is for, and its exec directory."""
+    """A monitor: its key, and once it is assigned the directory of its run (or exec)."""
 
     key: int
-    container: str = ""
-    exec_id: str = ""
     exec_dir: int = -1
 
 
@@ -100,7 +98,7 @@ class Launcher:
         poll.register(self.wake, select.POLLIN)
         assert self.control is not None
         poll.register(self.control.fileno(), select.POLLIN)
-        self._say({"event": "ready"})
+        messages.send(self.control, {"event": "ready"})
         while self.control is not None or self.children or self.orphans:
             for fd, _ in poll.poll():
                 if fd == self.wake:
@@ -115,15 +113,9 @@ class Launcher:
                     else:
                         self._request(*received)
 
-    def _say(self, event: dict[str, object]) -> None:
-        if self.control is not None:
-            try:
-                messages.send(self.control, event)
-            except OSError:
-                pass  # wherryd is gone; the end of file follows
-
     def _request(self, message: dict[str, Any], fds: list[int]) -> None:
-        """Forks a monitor or the proxy, or learns what a monitor is used for."""
+        """Forks a monitor or the proxy, or learns what a monitor is used for. A fork that fails (a full pids limit) is the failure of one
+        start, not the launcher's end."""
         if message["op"] == "assign":
             self._assign(message, fds[0])
             return
@@ -131,7 +123,10 @@ class Launcher:
             with step(f"launcher: {message['op']}"):
                 pid = os.fork()
                 if pid == 0:
-                    self._child(message, fds)
+                    try:
+                        self._child(message, fds)
+                    finally:
+                        os._exit(70)  # whatever fails in it: never on as a second launcher
         except OSError as error:
             if message["op"] == "monitor":
                 _refuse(fds[0], error)
@@ -147,7 +142,7 @@ class Launcher:
     def _assign(self, message: dict[str, Any], exec_dir: int) -> None:
         for pid, child in self.children.items():
             if child.key == message["key"]:
-                self.children[pid] = Child(child.key, message["id"], message["exec"], exec_dir)
+                self.children[pid] = Child(child.key, exec_dir)
                 return
         os.close(exec_dir)  # it died meanwhile, before it did anything
 
@@ -175,8 +170,7 @@ class Launcher:
             if pid == 0:
                 return
             if pid == self.proxy:
-                self.proxy = -1
-                self._say({"event": "proxy-died"})
+                self.proxy = -1  # its client notices by itself
             elif pid in self.children:
                 self._monitor_ended(self.children.pop(pid), status)
             elif pid in self.orphans:
@@ -201,6 +195,7 @@ class Launcher:
         os.kill(pid, signal.SIGKILL)
 
     def _orphan_ended(self, child: Child, status: int | None) -> None:
+        """wherryd hears that the monitor's connection ended, and waits for this record."""
         code = os.waitstatus_to_exitcode(status) if status is not None else 137
         record = {"version": 1, "code": code if code >= 0 else 128 - code, "at": time_ns(), "oom": False,
                   "error": "the container's monitor process died, so the container was ended"}
@@ -209,9 +204,8 @@ class Launcher:
         except FileNotFoundError:
             pass  # wherryd has recorded this end and removed the directory
         except OSError as error:
-            print(f"the end of container {child.container[:12]} cannot be written: {error}", file=sys.stderr, flush=True)
+            print(f"wherry-launcher: exit.json cannot be written: {error}", file=sys.stderr, flush=True)
         os.close(child.exec_dir)
-        self._say({"event": "monitor-died", "id": child.container, "exec": child.exec_id})
 
 
 def _refuse(fd: int, error: OSError) -> None:
@@ -243,6 +237,7 @@ def main() -> None:
     os.setsid()
     enter_small_room(sys.argv[2])
     launcher = Launcher(control)
+    process.boot_id()  # read once, for all monitors
     if os.environ.get("WHERRY_AUDIT"):
         audit.install()  # tests: R5 holds in every init from here
     gc.collect()

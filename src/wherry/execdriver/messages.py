@@ -1,9 +1,9 @@
 """Messages between wherryd, launcher and monitor: one JSON object and a few descriptors in one SOCK_SEQPACKET datagram (unix(7)).
 
 wherryd -> launcher   {"op": "monitor", "key"}                     fds: control end
-                      {"op": "assign", "key", "id", "exec"}        fds: exec directory
+                      {"op": "assign", "key"}                      fds: exec directory
                       {"op": "proxy", "facts"}                     fds: listening socket, exec root
-launcher -> wherryd   {"event": "ready"} | {"event": "monitor-died", "id", "exec"} | {"event": "proxy-died"}
+launcher -> wherryd   {"event": "ready"}; on the control end of a monitor that could not be forked: {"event": "failed", ...}
 wherryd -> monitor    {"op": "adopt", "exec"}                      fds: exec directory, log directory
                       {"op": "start", ...Start}                    fds: the sources of mounts
                       {"op": "attach", ...Attach}                  fds: the client's socket

@@ -54,7 +54,10 @@ class Monitor:
         """Until now it was parked; from here on it is for one run, and can be found by its socket."""
         self.exec_dir, self.log_dir = fds
         self.is_exec = message["exec"]
-        self.listener = self._listen()
+        try:
+            self.listener = self._listen()
+        except OSError as error:  # an exec's directory goes with its container
+            self._failed("monitor: listen", error.errno or 0, "", f"the directory of this run cannot be used: {error}", [])
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
@@ -138,7 +141,7 @@ class Monitor:
             self._start(message, fds)
         elif message["op"] == "attach":
             self._attach(message, fds[0])
-        elif message["op"] == "resize" and self.started is not None and self.started.master >= 0:
+        elif message["op"] == "resize" and self.started is not None and self.started.master in self.streams.outputs:
             ioctl(self.started.master, termios.TIOCSWINSZ, struct.pack("HHHH", message["rows"], message["columns"], 0, 0))
 
     def _attach(self, message: dict[str, Any], fd: int) -> None:
@@ -219,15 +222,20 @@ class Monitor:
         self.streams.end_outputs()
         with step("monitor: exit.json"):
             record = {"version": 1, "code": code if code >= 0 else 128 - code, "at": at, "oom": oom_kills > 0}
-            try:
-                native.write_json(self.exec_dir, "exit.json", record)
-            except OSError as error:
-                self.report({"event": "log", "message": f"is complete, but the exit code {record['code']} cannot be written to exit.json: {error}"})
+            self._record(record)
         self.report({"event": "exited", **record})
         deadline = monotonic() + LINGER_SECONDS
         while self.streams.unsent and monotonic() < deadline:
             self._turn(max(0.0, deadline - monotonic()))
         self.streams.close()
+
+    def _record(self, record: dict[str, Any]) -> None:
+        """exit.json. Where it cannot be written (an exec's directory goes with its container; a full disk) the report has to do."""
+        try:
+            native.write_json(self.exec_dir, "exit.json", record)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                self.report({"event": "log", "message": f"is complete, but the exit code {record['code']} cannot be written to exit.json: {error}"})
 
     def _drain(self) -> None:
         deadline = monotonic() + DRAIN_SECONDS

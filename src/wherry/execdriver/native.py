@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterable
@@ -130,7 +131,7 @@ def start_container(command: Command, fds: list[int], stdio: Stdio, trees: Cgrou
         attempt.pipe.send_go()
         return attempt.wait_exec(ticks)
     except (OSError, EOFError) as error:
-        raise attempt.failed(error) from None
+        raise attempt.failed(attempt.reason(error)) from None
     finally:
         if host is not None:
             host.close()
@@ -204,6 +205,17 @@ class _Attempt:
                 spans = [*self.trace.spans, *ready.spans]
                 return Started(self.pid, self.pidfd, ticks, self.master, self.group, spans)
 
+    def reason(self, error: OSError | EOFError) -> BaseException | Failed:
+        """Why it failed: where the init has ended already (a veth finds no namespace then), what the init said is the cause."""
+        if self.pidfd < 0 or not select.select([self.pidfd], [], [], 0)[0]:
+            return error
+        while (message := self.pipe.receive()) is not None:
+            if isinstance(message, Failed):
+                return message
+            if isinstance(message, Console):
+                os.close(message.master)
+        return error
+
     def failed(self, reason: BaseException | Failed) -> StartError:
         """Undoes the attempt: no process, no cgroup, no state.json."""
         if isinstance(reason, Failed):
@@ -272,10 +284,10 @@ def _make_veth(host: netlink.Netlink, command: Command, pid: int) -> None:
 
 # Small files in the exec directory, by descriptor.
 
-def state_record(pid: int, ticks: int) -> dict[str, int]:
-    """state.json: a PID alone could be somebody else's later; with its start time it is not."""
+def state_record(pid: int, ticks: int) -> dict[str, int | str]:
+    """state.json: a PID alone could be somebody else's later; with its start time, which counts from the boot, and the boot it is not."""
     me = os.getpid()
-    return {"version": 1, "pid": pid, "ticks": ticks, "monitor": me, "monitor_ticks": process.start_time(me)}
+    return {"version": 1, "boot": process.boot_id(), "pid": pid, "ticks": ticks, "monitor": me, "monitor_ticks": process.start_time(me)}
 
 
 def write_json(dir_fd: int, name: str, record: dict[str, Any]) -> None:

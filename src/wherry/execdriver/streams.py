@@ -11,6 +11,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from time import time_ns
 from typing import Literal, Protocol
 
@@ -83,9 +84,8 @@ class Client:
     def flush(self) -> None:
         """Sends what the socket takes. OSError where the client is gone."""
         while self.pending:
-            batch = list(self.pending)[:64]
             try:
-                sent = self.socket.sendmsg(batch)
+                sent = self.socket.sendmsg(list(islice(self.pending, 64)))
             except BlockingIOError:
                 return
             self.size -= sent
@@ -115,7 +115,7 @@ class Streams:
         self._stdin_size = 0
         self._stdin_ends = False
         self._input_over = False  # a client's input ended, perhaps before the program was there
-        self._paused = False
+        self._deaf = False  # the program has closed its input: what still comes is for nobody
 
     # Set-up
 
@@ -145,7 +145,8 @@ class Streams:
         self._poll.register(client.fileno(), 0)
         if early and client.stdin:
             self._input(client, early)
-        self._watch(client)
+        if client.fileno() in self.clients:  # the early input may have detached it
+            self._watch(client)
 
     # Events
 
@@ -157,7 +158,9 @@ class Streams:
         if fd in self.clients:
             self._client_ready(self.clients[fd], events)
             return
-        if fd == self._stdin and events & (select.EPOLLOUT | (0 if fd in self.outputs else select.EPOLLERR | select.EPOLLHUP)):
+        if fd == self._stdin and fd not in self.outputs and events & (select.EPOLLERR | select.EPOLLHUP):
+            self._stdin_refused()  # pipe(7): no reader is left; epoll would say so for ever
+        elif fd == self._stdin and events & select.EPOLLOUT:
             self._write_stdin()
         if fd in self.outputs and events & ~select.EPOLLOUT:
             self.read_output(fd)
@@ -208,6 +211,8 @@ class Streams:
         if self.clients.pop(client.fileno(), None) is not None:
             self._poll.unregister(client.fileno())
             client.close()
+            if client.stdin:  # it cannot say the end of its input any more
+                self._input_ended(client)
             self._update_outputs()
 
     def end_outputs(self) -> None:
@@ -260,7 +265,7 @@ class Streams:
             data, detach = client.keys.scan(data)
         else:
             detach = False
-        if data and not self._stdin_ends:
+        if data and not self._stdin_ends and not self._deaf:
             self._stdin_pending.append(memoryview(data))
             self._stdin_size += len(data)
             self._write_stdin()
@@ -276,11 +281,6 @@ class Streams:
             if not self._stdin_pending:
                 self._close_stdin()
 
-    def end_of_input(self) -> None:
-        """Nobody will write to the program any more."""
-        self._stdin_ends = True
-        self._end_stdin()
-
     def _end_stdin(self) -> None:
         if not self._stdin_pending:
             self._close_stdin()
@@ -295,9 +295,7 @@ class Streams:
             except BlockingIOError:
                 break
             except OSError:  # EPIPE: the program closed its input
-                self._stdin_pending.clear()
-                self._stdin_size = 0
-                self._close_stdin()
+                self._stdin_refused()
                 break
             self._stdin_size -= count
             if count < len(head):
@@ -310,6 +308,14 @@ class Streams:
         for client in self.clients.values():
             if client.stdin:
                 self._watch(client)
+
+    def _stdin_refused(self) -> None:
+        self._stdin_pending.clear()
+        self._stdin_size = 0
+        self._deaf = True
+        self._close_stdin()
+        for client in self.clients.values():
+            self._watch(client)
 
     def _update_stdin(self) -> None:
         """Watches the program's input only while there is something for it. The pty master is both input and output."""
@@ -346,6 +352,7 @@ class Streams:
         if fd == self._stdin:
             self._stdin = -1
             self._stdin_pending.clear()
+            self._stdin_size = 0
         self._forget(fd)
 
     def _close_stdin(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import signal as _signal
 
@@ -132,3 +133,10 @@ def start_time(pid: int, proc_fd: int | None = None) -> int:
     finally:
         os.close(fd)
     return int(line.rpartition(b")")[2].split()[19])
+
+
+@functools.cache
+def boot_id() -> str:
+    """The name of this boot of the host; random(4)."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()

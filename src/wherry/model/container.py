@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -104,7 +106,7 @@ class Container:
         self.last_exit = 0  # the code of the last end: what a waiter gets
         self.delay = 0.0  # seconds of the last back-off
         self.held = False  # its run holds things on this host (mounts, cgroup ...), or they are being given back
-        self.kept = False  # a restart or removal is under way: the end of this run neither removes nor restarts it
+        self.kept = 0  # restarts, removals ... that are under way: while there is one, the end of a run neither removes nor restarts it
         self.timer: threading.Timer | None = None  # of the next restart
 
     @property
@@ -114,6 +116,17 @@ class Container:
     @property
     def config(self) -> Config:
         return self.record.config
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """While this is entered the end of a run neither removes the container nor restarts it by its policy."""
+        with self.lock:
+            self.kept += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.kept -= 1
 
     def close_pidfd(self) -> None:
         """The run is over."""
