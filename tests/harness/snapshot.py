@@ -107,7 +107,7 @@ def take(engine: Engine, daemon: bool = True) -> Snapshot:
         "links": links(),
         "addresses": addresses(),
         "cgroups": cgroups(),
-        "rules": rules(),
+        "rules": rules(engine.bridge if SHARED else ""),
         "files": files(engine.data_root, engine.exec_root),
         "processes": processes(engine),
     }
@@ -127,7 +127,6 @@ def take(engine: Engine, daemon: bool = True) -> Snapshot:
         marks = re.compile("|".join(map(re.escape, [str(engine.dir), engine.bridge, *engine.ids_seen()])))
         for kind in ("mounts", "links", "addresses", "cgroups"):
             shot[kind] = Counter({text: count for text, count in shot[kind].items() if marks.search(text)})
-        shot["rules"] = rules(engine.bridge)
     return shot
 
 
