@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from wherry.daemon import holdings, start
 from wherry.daemon.daemon import Daemon
+from wherry.execdriver.client import MonitorGone
 from wherry.model.container import Container
 from wherry.model.errors import Conflict, InvalidArgument
 
@@ -57,7 +58,13 @@ def hand_over(d: Daemon, container: Container, request: AttachRequest, client: s
         monitor = container.monitor if container.state.running else start.monitor_of(d, container)
         if monitor is None:
             return False
-        monitor.attach(client, early, stdin=request.stdin and container.config.open_stdin, stdout=request.stdout, stderr=request.stderr,
-                       framed=not container.config.tty, keys=request.keys)
+        try:
+            monitor.attach(client, early, stdin=request.stdin and container.config.open_stdin, stdout=request.stdout, stderr=request.stderr,
+                           framed=not container.config.tty, keys=request.keys)
+        except MonitorGone:  # the run has just ended, or the monitor of the next one was killed
+            if not container.state.running:
+                monitor.close()
+                container.monitor = None  # the start makes another
+            return False
     d.event(container, "attach")
     return True
