@@ -32,6 +32,7 @@ class Engine:
         self.token = self.dir.name
         self.bridge = f"we{os.getpid() % 100000}{label[:4]}"[:15]
         self.flags = flags
+        self.prefix: tuple[str, ...] = ()  # a program that becomes the daemon, to start it in other surroundings
         self.api = Api(self.socket)
         self._process: subprocess.Popen[bytes] | None = None
         self._ids: set[str] = set()
@@ -49,7 +50,7 @@ class Engine:
 
     def start(self, failpoint: str | None = None, wait: bool = True) -> None:
         """Starts the daemon; with `failpoint` it is armed with WHERRY_FAILPOINT."""
-        argv = [str(BIN / "wherryd"), "--data-root", str(self.data_root), "--exec-root", str(self.exec_root), "-H", self.host,
+        argv = [*self.prefix, str(BIN / "wherryd"), "--data-root", str(self.data_root), "--exec-root", str(self.exec_root), "-H", self.host,
                 "-p", str(self.dir / "wherryd.pid"), "-b", self.bridge, *self.flags]  # fmt: skip
         env = {**os.environ, "WHERRY_TEST_TOKEN": self.token, "PYTHONFAULTHANDLER": "1", "WHERRY_AUDIT": "1"}
         env.pop("WHERRY_FAILPOINT", None)

@@ -77,7 +77,12 @@ def normaliser(kind: Any) -> Normalise:
         return _of_list(typing.get_args(kind)[0])
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _of_struct(kind)
-    return _same
+    return _int64 if kind is int else _same
+
+
+def _int64(value: Any) -> Any:
+    """Go's int64: a whole number beyond it is as wrong as text."""
+    return value if not isinstance(value, int) or -(1 << 63) <= value < 1 << 63 else f"the number {value} of more than 64 bits"
 
 
 def _same(value: Any) -> Any:
