@@ -141,7 +141,7 @@ class Containers:
         for identifier, raw in rows.items():
             try:
                 container = self._load_one(identifier, names[identifier], raw)
-            except (OSError, KeyError, ValueError, msgspec.DecodeError) as error:
+            except (OSError, LookupError, ValueError, TypeError, AttributeError, RecursionError, msgspec.MsgspecError) as error:
                 self._set_aside(identifier, error, report)
                 continue
             self.publish(container)

@@ -5,6 +5,7 @@ Afterwards every container is wholly there or wholly gone, the running ones are 
 
 from __future__ import annotations
 
+import os
 from time import time_ns
 
 from wherry.daemon import ends, holdings, remove, start
@@ -51,6 +52,8 @@ def _reconnect(d: Daemon, container: Container) -> bool:
     """Whether the container runs. The files that its monitor left are the truth; the recorded State follows."""
     files = RunFiles(d.launcher.exec_dir(container.id))
     run, ended = files.state(), files.exit()
+    if run is None and files.state_is_broken():
+        run = _recorded_run(container)
     if run is None and ended is None:
         if container.state.running:  # its start never committed, or the host has booted anew
             _record_end(d, container, {"code": 255, "at": time_ns(), "oom": False, "error": "the host went down while it ran"})
@@ -68,6 +71,16 @@ def _reconnect(d: Daemon, container: Container) -> bool:
     assert ended is not None
     _record_end(d, container, ended)
     return False
+
+
+def _recorded_run(container: Container) -> dict[str, int] | None:
+    """A run whose state.json is broken, as the database knows it; None where that process is gone."""
+    state = container.state
+    if not state.running or (pidfd := open_init(state.pid, state.start_ticks)) is None:
+        return None
+    os.close(pidfd)
+    log.error("container %s: its state.json is broken; the run is known from wherry.db", container.name)
+    return {"pid": state.pid, "ticks": state.start_ticks}
 
 
 def _adopt(d: Daemon, container: Container, run: dict[str, int]) -> None:

@@ -348,24 +348,28 @@ class RunFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, read: Callable[[int], dict[str, Any] | None]) -> dict[str, Any] | None:
         try:
             fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         try:
-            return native.read_json(fd, name)
+            return read(fd)
         finally:
             os.close(fd)
 
     def state(self) -> dict[str, Any] | None:
         """state.json: PID and start time of init and monitor; None where the host has booted since: what it names is gone."""
-        found = self._read("state.json")
+        found = self._read(native.read_state)
         return found if found is not None and found.get("boot") == process.boot_id() else None
+
+    def state_is_broken(self) -> bool:
+        """Whether there is a state.json that says nothing."""
+        return (self.directory / "state.json").exists() and self._read(native.read_state) is None
 
     def exit(self) -> dict[str, Any] | None:
         """exit.json: exit code, time, whether memory ran out."""
-        return self._read("exit.json")
+        return self._read(native.read_exit)
 
 
 def open_init(pid: int, ticks: int) -> int | None:

@@ -181,8 +181,8 @@ class Launcher:
         is ended."""
         if child.exec_dir < 0:
             return
-        state = native.read_json(child.exec_dir, "state.json") if status != 0 else None
-        if state is None or native.read_json(child.exec_dir, "exit.json") is not None:
+        state = native.read_state(child.exec_dir) if status != 0 else None
+        if state is None or native.read_exit(child.exec_dir) is not None:
             os.close(child.exec_dir)
             return
         pid = int(state["pid"])

@@ -318,11 +318,25 @@ def read_json(dir_fd: int, name: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(os.read(fd, 1 << 20))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     finally:
         os.close(fd)
     return found if isinstance(found, dict) else None
+
+
+def read_state(dir_fd: int) -> dict[str, Any] | None:
+    """state.json; None where it is missing or broken."""
+    return _with_numbers(read_json(dir_fd, "state.json"), "pid", "ticks")
+
+
+def read_exit(dir_fd: int) -> dict[str, Any] | None:
+    """exit.json; None where it is missing or broken."""
+    return _with_numbers(read_json(dir_fd, "exit.json"), "code", "at", "oom")
+
+
+def _with_numbers(record: dict[str, Any] | None, *names: str) -> dict[str, Any] | None:
+    return record if record is not None and all(isinstance(record.get(name), int) for name in names) else None
 
 
 def unlink(dir_fd: int, name: str) -> None:

@@ -59,7 +59,7 @@ class LayerStore:
                 continue
             try:
                 layer = _read(directory)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
                 self.warnings.append(f"layer record {directory} cannot be read and is left aside: {error}")
                 continue
             self._layers[layer.chain_id] = layer
@@ -141,9 +141,15 @@ class LayerStore:
             finally:
                 os.close(fd)
             for chain in wanted:
+                self._set_aside(self._final(chain))
                 os.rename(self._drafts[chain], self._final(chain))
                 del self._drafts[chain]
             atomic.sync_dir(self._root)
+
+    def _set_aside(self, broken: Path) -> None:
+        """A record that could not be read gives its name to the layer that is loaded anew. It stays: it may be all that knows a driver layer."""
+        if broken.exists():
+            os.rename(broken, broken.with_name(f"broken-{broken.name}-{os.urandom(4).hex()}"))
 
     def _final(self, chain_id: str) -> Path:
         return self._root / chain_id.removeprefix("sha256:")

@@ -283,7 +283,7 @@ def _open_tags(path: Path) -> TagStore:
     """A broken file is set aside, so that the daemon starts; its images stay, without names."""
     try:
         return TagStore(path)
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidArgument) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidArgument) as error:
         aside = path.with_name(f"{path.name}.broken")
         log.error("%s cannot be read (%s): it is kept as %s, the images have lost their names", path, error, aside)
         os.replace(path, aside)
