@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 _GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 #: How long accepting pauses when the process is out of descriptors, seconds.
 _PAUSE = 0.1
+#: How many clients that got no thread are kept until they have read why.
+_REFUSED = 16
 
 
 class Server:
@@ -35,6 +38,7 @@ class Server:
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._watched: dict[int, tuple[socket.socket, Cancel]] = {}
+        self._refused: deque[socket.socket] = deque()
         self._stopping = False
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -109,6 +113,7 @@ class Server:
                     self._left(fd)
             if paused:
                 self._arm(0)
+        self._forget_refused()
         for sock in self._listeners.values():
             self._epoll.unregister(sock)
             sock.close()
@@ -136,8 +141,18 @@ class Server:
             log.error("cannot serve a connection: %s", error)
             with self._lock:
                 del self._connections[thread]
+            self._refused.append(sock)
             _refuse(sock)
+            if len(self._refused) > _REFUSED:
+                self._refused.popleft().close()
+        else:
+            self._forget_refused()
         return True
+
+    def _forget_refused(self) -> None:
+        """Not closed at once: the client may be sending still, and would find a broken pipe in place of the answer."""
+        while self._refused:
+            self._refused.popleft().close()
 
     def _serve(self, sock: socket.socket) -> None:
         """One connection, in its own thread. Closing without shutdown leaves a hijacked stream to whoever got a copy of the socket."""
@@ -165,14 +180,14 @@ class Server:
 
 
 def _refuse(sock: socket.socket) -> None:
-    """Says why without a thread, as far as the socket takes it at once, and closes."""
+    """Says why without a thread, as far as the socket takes it at once."""
     body = b'{"message":"no thread can be made for this request: the limit of processes (pids.max of wherryd\'s cgroup, ulimit -u) is reached"}\n'
     head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
     try:
         sock.send(head + body, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        sock.shutdown(socket.SHUT_WR)
     except OSError as error:
         log.debug("%s", error)
-    sock.close()
 
 
 def _shutdown(sock: socket.socket, how: int) -> None:
