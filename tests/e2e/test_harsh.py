@@ -10,6 +10,7 @@ import pytest
 from harness import snapshot
 from harness.api import Answer
 from harness.engine import Engine, engine
+from harness.waiting import eventually
 
 pytestmark = pytest.mark.own_daemon
 
@@ -124,3 +125,43 @@ def attempt(bench: Bench, case: Case) -> Answer:
     assert not state["Running"] and state["Pid"] == 0 and state["ExitCode"] in (126, 127, 128) and state["Error"], (answer, state)
     api.ok("DELETE", "/containers/failing?v=1")
     return answer
+
+
+def test_the_address_pool_is_used_up() -> None:
+    """A /29 has six addresses, one is the bridge's: the sixth container is refused at the named step and leaves nothing."""
+    with engine("pool", "--bip", "10.213.77.1/29") as made:
+        def create(name: str) -> None:
+            made.api.ok("POST", f"/containers/create?name={name}", {"Image": "busybox", "Cmd": ["sleep", "600"]})
+
+        for number in range(5):
+            create(f"fits{number}")
+            made.api.ok("POST", f"/containers/fits{number}/start")
+        create("more")
+        refused = made.api("POST", "/containers/more/start")
+        before = snapshot.settled(made)
+        refused = made.api("POST", "/containers/more/start")
+        assert refused.status >= 500 and "S1 journal intent" in refused.message and "address" in refused.message, refused
+        snapshot.assert_as_before(before, made)
+        made.api.ok("DELETE", "/containers/fits3?force=1")
+        made.api.ok("POST", "/containers/more/start")
+
+
+def test_a_flooded_and_a_deleted_log() -> None:
+    """max-size holds under a flood; a log file that somebody deletes takes nobody down, and reading it is no error."""
+    with engine("flood") as made:
+        options = {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "2"}}
+        body = {"Image": "busybox", "Cmd": ["sh", "-c", "yes 0123456789 | head -n 200000; echo end; sleep 600"], "HostConfig": {"LogConfig": options}}
+        identifier = made.api.ok("POST", "/containers/create?name=flood", body)["Id"]
+        made.api.ok("POST", "/containers/flood/start")
+        directory = made.data_root / "containers" / identifier
+        eventually(lambda: made.cli("wherry")("logs", "--tail", "1", "flood").line == "end", 30, what="the flood is over")
+        files = {one.name: one.stat().st_size for one in directory.iterdir() if "-json.log" in one.name}
+        assert files.keys() == {f"{identifier}-json.log", f"{identifier}-json.log.1"}
+        assert all(size <= 65 * 1024 for size in files.values()), files
+        for name in files:
+            (directory / name).unlink()
+        assert made.cli("wherry")("logs", "flood").out == ""
+        assert made.api.ok("GET", "/containers/flood/json")["State"]["Running"]
+        made.api.ok("POST", "/containers/flood/stop?t=0")
+        made.api.ok("POST", "/containers/flood/start")
+        eventually(lambda: made.cli("wherry")("logs", "--tail", "1", "flood").line == "end", 30, what="it is logged again")
