@@ -33,9 +33,9 @@ def test_config_data_and_clients(cli: Cli, name: str, free_port: int, tmp_path: 
     assert cli("inspect", "-f", "{{.State.ExitCode}}", name).line == "0"
     assert list(data.iterdir()), "redis wrote its data to the host directory"
     cli("start", name)
-    assert eventually(lambda: redis(free_port, "GET", "ship")) == b"$6\r\nwherry\r\n"
+    eventually(lambda: redis(free_port, "GET", "ship") == b"$6\r\nwherry\r\n", what="redis has loaded its data again")
     assert cli("restart", name).line == name
-    assert eventually(lambda: redis(free_port, "GET", "ship")) == b"$6\r\nwherry\r\n"
+    eventually(lambda: redis(free_port, "GET", "ship") == b"$6\r\nwherry\r\n", what="redis has loaded its data again")
 
 
 def test_anonymous_volume_of_the_image(cli: Cli, name: str) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import struct
 
-from wherry.linux.libc import MACHINE, check, pylibc, syscall
+from wherry.linux.libc import MACHINE, X86_64, check, pylibc, syscall
 
 _RESETTABLE = tuple(int(number) for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP))
 SYS_KEYCTL = 250 if MACHINE == "x86_64" else 219
@@ -41,6 +41,12 @@ def join_new_keyring() -> None:
             raise
 
 
+# glibc keeps 32 and 33 for itself, and signal(3) refuses them; a parent may have left them ignored all the same.
+_OF_GLIBC = (32, 33)
+SYS_RT_SIGACTION = 13 if X86_64 else 134
+_DEFAULT_ACTION = ctypes.create_string_buffer(32)  # struct kernel_sigaction of zeros: SIG_DFL, no flags, empty mask
+
+
 def reset_signals() -> None:
     """Every signal gets its default disposition; signal(2). Behind Python's back, whose own table no longer counts: execve follows.
 
@@ -48,6 +54,8 @@ def reset_signals() -> None:
     set_default = pylibc.signal
     for number in _RESETTABLE:
         set_default(number, None)
+    for number in _OF_GLIBC:
+        check(syscall(SYS_RT_SIGACTION, ctypes.c_int(number), _DEFAULT_ACTION, None, ctypes.c_size_t(8)), "rt_sigaction", number)
 
 
 class _Program(ctypes.Structure):
