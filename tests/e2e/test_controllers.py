@@ -50,6 +50,22 @@ def test_one_controller_is_missing(controller: str) -> None:
         made.close()
 
 
+@pytest.mark.parametrize("path", [path for path in ("/sys/fs/cgroup/devices",) if os.path.ismount(path)])
+def test_without_device_control_no_node_can_be_made(path: str) -> None:
+    """MKNOD is harmless only because a cgroup decides which devices may be opened."""
+    made = engine_without(path)
+    try:
+        made.start()
+        made.load("busybox")
+        cli = made.cli("docker")
+        refused = cli("run", "--rm", "busybox", "mknod", "/tmp/disk", "b", "8", "0", code=None)
+        assert refused.code == 1 and "not permitted" in refused.err
+        assert "device control" in cli("create", "busybox", "true").err
+        assert cli("run", "--rm", "--cap-add", "MKNOD", "busybox", "mknod", "/tmp/disk", "b", "8", "0").code == 0
+    finally:
+        made.close()
+
+
 def test_no_cgroups_at_all() -> None:
     """As dockerd: there is nothing to run containers with, so the daemon says so and ends."""
     made = engine_without("/sys/fs/cgroup")

@@ -19,6 +19,8 @@ from wherry.network.endpoint import Endpoint
 
 FILES = (("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname"), ("/etc/hosts", "hosts"))
 
+_MKNOD = capability.mask(["MKNOD"])
+
 
 class Sources:
     """The descriptors that go with a Command; closed when the monitor has them."""
@@ -44,7 +46,7 @@ def build(d: Daemon, container: Container, rootfs: int, points: list[tuple[Mount
     hostname = hostname_of(d, container)
     spaces = _namespaces(d, host, sources)
     default_seccomp, no_new = _security(d, host)
-    capabilities = capability.resolve(host.cap_add or (), host.cap_drop or (), host.privileged)
+    capabilities = capabilities_of(d, host, privileged=host.privileged)
     process = Process(
         argv=[container.record.path, *container.record.args],
         env=environment.environment(config.env or [], hostname, tty=config.tty),
@@ -117,8 +119,15 @@ def _security(d: Daemon, host: HostConfig) -> tuple[str, bool]:
     options = verify.security_options(host)
     if host.privileged or options.seccomp == "unconfined":
         return "", options.no_new_privileges
-    capabilities = capability.resolve(host.cap_add or (), host.cap_drop or (), host.privileged)
-    return seccomp_of(d, options.seccomp, capabilities), options.no_new_privileges
+    return seccomp_of(d, options.seccomp, capabilities_of(d, host, privileged=False)), options.no_new_privileges
+
+
+def capabilities_of(d: Daemon, host: HostConfig, *, privileged: bool) -> int:
+    """The capability set. Where no cgroup controls devices, MKNOD is not among the defaults: it would open every device of the host."""
+    found = capability.resolve(host.cap_add or (), host.cap_drop or (), privileged)
+    if privileged or d.device_control or capability.resolve(host.cap_add or (), ("ALL",)) & _MKNOD:
+        return found
+    return found & ~_MKNOD
 
 
 def seccomp_of(d: Daemon, profile: str, capabilities: int) -> str:

@@ -62,6 +62,7 @@ class Daemon:
         self.containers = Containers(root / "containers", self.db)
         self.volumes = VolumeStore(root / "volumes", self.db, self._volume_event, log.warning)
         self.cgroups = cgroups.detect()
+        self.device_control = not self.cgroups.warnings(cgroups.Resources(devices=cgroups.DEFAULT_DEVICE_RULES))[1]
         self.seccomp = ProfileCache(root / "seccomp")
         self.execs: dict[str, Any] = {}
         self.traces: OrderedDict[str, list[Span]] = OrderedDict()

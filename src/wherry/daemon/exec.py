@@ -16,7 +16,6 @@ import msgspec
 from wherry.daemon import command, ends, environment, verify
 from wherry.daemon.daemon import Daemon
 from wherry.execdriver.client import Monitor, RunFiles, open_init
-from wherry.linux import capability
 from wherry.model.command import Capabilities, Command, Namespaces, Process, to_json
 from wherry.model.config import ExecConfig
 from wherry.model.container import Container
@@ -142,7 +141,7 @@ def _command(d: Daemon, one: Exec, console_size: tuple[int, int] | None) -> Comm
     container, asked = one.container, one.asked
     host, config = container.host, container.config
     privileged = asked.privileged or host.privileged
-    capabilities = capability.resolve(host.cap_add or (), host.cap_drop or (), privileged)
+    capabilities = command.capabilities_of(d, host, privileged=privileged)
     options = verify.security_options(host)
     unconfined = privileged or options.seccomp == "unconfined"
     seccomp = "" if unconfined else command.seccomp_of(d, options.seccomp, capabilities)
