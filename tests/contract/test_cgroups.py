@@ -6,6 +6,7 @@ which has no controllers.
 
 import errno
 import os
+import resource
 import select
 import signal
 import stat
@@ -286,27 +287,29 @@ def test_a_cloned_child_is_in_the_group_before_it_does_anything(any_cgroups: Cgr
 
 
 def test_entering_waits_for_nothing_after_idleness(any_cgroups: Cgroups) -> None:
-    """The whole point of `enter_fds` and `clone_fd`: median under 2 ms (with `add` it is about 8 ms on v1)."""
+    """The whole point of `enter_fds` and `clone_fd`: the process never sleeps meanwhile (with `add` it does each time on v1, about 8 ms).
+
+    Counted, not timed: a busy machine makes everything slow, but nobody wait. Another's change of a cgroup may, so one of nine is enough."""
     group = any_cgroups.create(f"{PARENT}/quick", Resources())
     fd, fds = group.clone_fd(), group.enter_fds()
-    times = []
+    waits = []
     for _ in range(9):
         select.select([], [], [], 0.1)
         read, write = os.pipe()
         pid, pidfd = clone3(0, -1 if fd is None else fd)
         if pid == 0:
-            start = time.monotonic_ns()
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw  # voluntary context switches (getrusage(2))
             enter(fds)
-            os.write(write, str(time.monotonic_ns() - start).encode())
+            os.write(write, str(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before).encode())
             os._exit(0)
         os.close(write)
-        times.append(int(os.read(read, 100)))
+        waits.append(int(os.read(read, 100)))
         os.waitpid(pid, 0)
         os.close(read)
         os.close(pidfd)
     for entry in (*fds, *([] if fd is None else [fd])):
         os.close(entry)
-    assert sorted(times)[4] < 2_000_000, times
+    assert min(waits) == 0, waits
     assert group.remove(5)
 
 

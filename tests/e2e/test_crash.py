@@ -1,4 +1,4 @@
-"""kill -9 of wherryd, launcher, monitor and init at every step of create, start, exec, stop and remove.
+"""kill -9 of wherryd, launcher, monitor, init and proxy at every step of create, start, exec, stop, restart, kill, remove and of each end.
 
 The steps are not listed here: a traced run of the same verbs names them, so that a new step is covered as soon as it exists.
 After a restart every container is wholly there or wholly gone, running ones run, exit codes and log lines are kept, nothing leaks.
@@ -47,14 +47,17 @@ def exercise(made: Engine, name: str) -> None:
     if made_exec is not None and made_exec.status == 201:
         ask(made, "POST", f"/exec/{made_exec.json['Id']}/start", {"Detach": False})
     ask(made, "POST", f"/containers/{name}/stop?t=5")
+    ask(made, "POST", f"/containers/{name}/restart?t=5")  # one that is stopped
+    ask(made, "POST", f"/containers/{name}/restart?t=5")  # one that runs
+    ask(made, "POST", f"/containers/{name}/kill?signal=TERM")
+    ask(made, "POST", f"/containers/{name}/restart?t=5")
     ask(made, "DELETE", f"/containers/{name}?force=1&v=1")
 
 
 def steps_of(made: Engine) -> list[tuple[str, str]]:
     """(process, step) of every step that `exercise` passes: from the engine's own record, those of the init from the trace of a start."""
-    record = made.exec_root / "steps"  # the launcher and its forks see the roots and little else
     made.signal(signal.SIGTERM)
-    os.environ["WHERRY_STEPS_LOG"] = str(record)
+    os.environ["WHERRY_STEPS_LOG"] = "1"
     try:
         made.start()
         exercise(made, "traced")
@@ -65,8 +68,8 @@ def steps_of(made: Engine) -> list[tuple[str, str]]:
         made.signal(signal.SIGTERM)
     finally:
         del os.environ["WHERRY_STEPS_LOG"]
-    found = dict.fromkeys(tuple(line.split("\t")) for line in record.read_text().splitlines())
-    record.unlink()
+    lines = [line.split("\t") for line in made.log.read_text().splitlines()]
+    found = dict.fromkeys((line[1], line[2]) for line in lines if line[0] == "step")
     found |= dict.fromkeys((span["process"], span["name"]) for span in spans["steps"])
     return [(process, step) for process, step in found]
 
@@ -96,7 +99,9 @@ def whole_or_gone(made: Engine, name: str) -> None:
 @pytest.mark.timeout(1200)
 def test_kill_at_every_step(private: Engine) -> None:
     steps = steps_of(private)
-    assert {process for process, _ in steps} >= {"wherryd", "monitor", "init"}, steps
+    print(f"{len(steps)} steps", *steps)
+    assert {process for process, _ in steps} >= {"wherryd", "launcher", "monitor", "init", "proxy"}, steps
+    assert {name.partition(":")[0] for process, name in steps if process == "wherryd"} >= {"exec", "stop", "restart", "kill", "end", "rm"}, steps
     private.start()
     private.api.ok("POST", "/containers/create?name=bystander", SLEEPER | {"HostConfig": {}})
     private.api.ok("POST", "/containers/bystander/start")

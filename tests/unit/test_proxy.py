@@ -14,10 +14,13 @@ from contextlib import contextmanager
 import pytest
 
 from wherry.model.errors import Internal, Unavailable
-from wherry.network import relay
+from wherry.network import proxyclient, relay
 from wherry.network.proxy import Port, Proxy, listen, read_facts
 from wherry.network.proxyclient import ProxyClient
 from wherry.network.sockets import open_socket
+
+pytestmark = pytest.mark.timeout(120)
+SECONDS = 30  # for what is certain to happen, on a machine that has other things to do
 
 
 class Running:
@@ -27,7 +30,7 @@ class Running:
         self.path, self.facts = str(directory / "proxy.sock"), str(directory / "proxy.json")
         self.control = listen(self.path)
         self.proxy = Proxy(self.control, self.facts)
-        self.thread = threading.Thread(target=self.proxy.run)
+        self.thread = threading.Thread(target=self.proxy.run, daemon=True)  # what fails shall fail, and not wait for it for ever
         self.thread.start()
         self.client = ProxyClient(self.path, self.no_start)
 
@@ -42,9 +45,12 @@ class Running:
         return name
 
     def close(self) -> None:
-        self.client.exit()
-        self.client.close()
-        self.thread.join()
+        try:
+            self.client.exit()
+        finally:
+            self.client.close()
+        self.thread.join(SECONDS)
+        assert not self.thread.is_alive(), "the proxy was told to exit"
         for one in list(self.proxy.relays.values()):
             one.close()
         for key in list(self.proxy.selector.get_map().values()):
@@ -71,14 +77,15 @@ def server(answer):
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                threads.append(threading.Thread(target=run, args=(connection,)))
+                connection.settimeout(SECONDS)
+                threads.append(threading.Thread(target=run, args=(connection,), daemon=True))
                 threads[-1].start()
 
         def run(connection: socket.socket) -> None:
             with connection:
                 answer(connection)
 
-        acceptor = threading.Thread(target=serve)
+        acceptor = threading.Thread(target=serve, daemon=True)
         acceptor.start()
         try:
             yield listener.getsockname()
@@ -87,6 +94,10 @@ def server(answer):
             acceptor.join()
             for thread in threads:
                 thread.join()
+
+
+def connect(where: tuple[str, int]) -> socket.socket:
+    return socket.create_connection(where, SECONDS)
 
 
 def read_all(sock: socket.socket) -> bytes:
@@ -103,7 +114,7 @@ def test_half_close_is_passed_on_in_both_directions(running):
     data = os.urandom(3_000_000)
     with server(digest_and_echo) as target:
         where = running.publish("tcp", target)
-        with socket.create_connection(where, 5) as client:
+        with connect(where) as client:
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
             assert read_all(client) == hashlib.sha256(data).digest() + data
@@ -117,7 +128,7 @@ def test_a_server_that_closes_first_still_gets_what_the_client_sends(running):
         connection.shutdown(socket.SHUT_WR)
         got.append(read_all(connection))
 
-    with server(answer) as target, socket.create_connection(running.publish("tcp", target), 5) as client:
+    with server(answer) as target, connect(running.publish("tcp", target)) as client:
         assert read_all(client) == b"bye"
         client.sendall(b"still here")
     assert got == [b"still here"]
@@ -135,7 +146,7 @@ def test_a_reader_that_does_not_read_stops_the_writer(running):
         except TimeoutError:
             sent.set()
 
-    with server(flood) as target, socket.create_connection(running.publish("tcp", target), 5) as client:
+    with server(flood) as target, connect(running.publish("tcp", target)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         assert sent.wait(20), "the writer was never stopped"
         assert amount[0] < 50_000_000
@@ -146,30 +157,28 @@ def test_a_reader_that_does_not_read_stops_the_writer(running):
 def test_a_reset_is_passed_on(running):
     with server(lambda connection: connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, relay._RESET)) as target:
         where = running.publish("tcp", target)
-        with socket.create_connection(where, 5) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), connect(where) as client:  # the reset may come before connect() has looked
             client.recv(1)
 
 
 def test_a_container_that_does_not_listen_resets_the_client(running):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        target = free.getsockname()
-    with pytest.raises(ConnectionError), socket.create_connection(running.publish("tcp", target), 5) as client:
-        assert client.recv(1) != b""
+    with socket.socket() as bound:  # and nobody else gets this port
+        bound.bind(("127.0.0.1", 0))
+        where = running.publish("tcp", bound.getsockname())
+        with pytest.raises(ConnectionError), connect(where) as client:
+            assert client.recv(1) != b""
 
 
 def test_many_connections_leave_nothing(running):
     with server(digest_and_echo) as target:
         where = running.publish("tcp", target)
         for _ in range(200):
-            with socket.create_connection(where, 5) as client:
+            with connect(where) as client:
                 client.sendall(b"x")
                 client.shutdown(socket.SHUT_WR)
                 assert len(read_all(client)) == 33
         pairs = running.proxy.relays["tcp", *where].pairs
-        end = time.monotonic() + 5
-        while pairs and time.monotonic() < end:
-            time.sleep(0.01)
-        assert not pairs
+        wait_until(lambda: not pairs)
 
 
 def test_out_of_descriptors_is_a_pause_not_a_loop(running, monkeypatch):
@@ -197,11 +206,19 @@ def test_out_of_descriptors_is_a_pause_not_a_loop(running, monkeypatch):
 
         one.sock = Full()
         started = time.monotonic()
-        with socket.create_connection(where, 5) as client:
+        with connect(where) as client:
             client.shutdown(socket.SHUT_WR)
             assert len(read_all(client)) == 32
-        assert 0.5 < time.monotonic() - started < 4
-        assert calls[0] <= 6
+        assert time.monotonic() - started > 0.5, "three pauses"
+        assert calls[0] <= 6, "each pause asks once"
+
+
+def wait_until(probe) -> None:
+    """Until what another thread does is done."""
+    end = time.monotonic() + SECONDS
+    while not probe():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.01)
 
 
 def udp_echo() -> tuple[socket.socket, threading.Thread]:
@@ -215,7 +232,7 @@ def udp_echo() -> tuple[socket.socket, threading.Thread]:
                 return
             sock.sendto(data + b" from %d" % peer[1], peer)
 
-    thread = threading.Thread(target=serve)
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     return sock, thread
 
@@ -232,7 +249,7 @@ def echo():
 
 def datagram_client(where: tuple[str, int]) -> socket.socket:
     client = socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET, socket.SOCK_DGRAM)
-    client.settimeout(5)
+    client.settimeout(SECONDS)
     client.connect(where)
     return client
 
@@ -261,7 +278,6 @@ def test_the_answer_comes_from_the_address_that_was_asked(running, echo):
 
 
 def test_silent_udp_flows_are_forgotten_and_their_number_is_bounded(running, echo, monkeypatch):
-    monkeypatch.setattr(relay, "UDP_SILENCE", 0.3)
     monkeypatch.setattr(relay, "UDP_FLOWS", 3)
     where = running.publish("udp", echo)
     flows = running.proxy.relays["udp", *where].flows
@@ -270,11 +286,12 @@ def test_silent_udp_flows_are_forgotten_and_their_number_is_bounded(running, ech
             client.send(b"x")
             client.recv(999)
     assert len(flows) == 3
-    end = time.monotonic() + 5
-    while flows and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not flows
-    assert not running.proxy.timed, "nothing wakes the proxy any more"
+    monkeypatch.setattr(relay, "UDP_SILENCE", 0.3)
+    with datagram_client(where) as client:
+        client.send(b"wakes the proxy, which waits for the old silence")
+        client.recv(999)
+    wait_until(lambda: not flows)
+    wait_until(lambda: not running.proxy.timed)  # nothing wakes the proxy any more
 
 
 def test_big_and_empty_datagrams(running, echo):
@@ -320,6 +337,80 @@ def test_sockets_and_ports_must_match(running):
         socket.send_fds(control, [b'{"op": "add", "container": "c", "ports": []}'], [sock.fileno()])
         assert "0 ports but 1 sockets" in json.loads(control.recv(9999))["error"]
     running.client.held()
+
+
+def test_a_proxy_that_dies_is_asked_until_nobody_listens(tmp_path):
+    """A process that is killed closes its descriptors one by one: a new connection may still get into the queue of its listening socket."""
+    path = str(tmp_path / "dying.sock")
+    dying = listen(path)
+    made = []
+
+    def die() -> None:
+        for _ in range(2):
+            dying.accept()[0].close()  # the connection that was used, and the one that came too late
+        dying.close()
+
+    def start() -> None:
+        if not made:
+            made.append(Running(tmp_path))
+            os.rename(made[0].path, path)
+            made[0].path = path
+
+    thread = threading.Thread(target=die, daemon=True)
+    thread.start()
+    client = ProxyClient(path, start)
+    client._watch = lambda: None
+    assert client.held() == []
+    thread.join(SECONDS)
+    client.close()
+    made[0].client.close()
+    made[0].client = ProxyClient(path, Running.no_start)
+    made[0].close()
+
+
+def test_the_watch_tries_again_until_the_ports_are_handed_over(running, monkeypatch, caplog):
+    monkeypatch.setattr(proxyclient, "FIRST_PAUSE", 0.05)
+    tried = []
+
+    def lost() -> None:
+        tried.append(1)
+        if len(tried) < 3:
+            raise Unavailable("no process can be made")
+
+    running.client.lost = lost
+    running.client.held()
+    wait_until(lambda: len(running.proxy.selector.get_map()) == 3)  # the listening socket, the client, its watch
+    monkeypatch.setattr(ProxyClient, "_wait_end", lambda self: len(tried) < 3)
+    for key in list(running.proxy.selector.get_map().values()):
+        if key.fileobj is not running.control:
+            key.fileobj.shutdown(socket.SHUT_RDWR)
+    wait_until(lambda: len(tried) == 3)
+    assert caplog.text.count("tried again in") == 2
+
+
+def test_a_request_waits_while_descriptors_are_out(running, monkeypatch, capsys):
+    monkeypatch.setattr(relay, "PAUSE", 0.1)
+    real, refused = running.proxy.control, []
+
+    class Full:
+        """The control socket, with every descriptor in use at first."""
+
+        def fileno(self) -> int:
+            return real.fileno()
+
+        def accept(self):
+            if len(refused) < 2:
+                refused.append(1)
+                raise OSError(errno.EMFILE, "full")
+            return real.accept()
+
+        def close(self) -> None:
+            real.close()
+
+    running.proxy.control = Full()
+    assert running.client.held() == []
+    assert len(refused) == 2
+    assert "a request waits" in capsys.readouterr().err
 
 
 def test_errors_of_the_client(running, tmp_path):

@@ -15,6 +15,7 @@ from wherry.execdriver.client import Monitor, RunFiles, open_init
 from wherry.linux.inotify import Inotify
 from wherry.model.container import Container
 from wherry.model.errors import StartFailed, WherryError
+from wherry.model.steps import step
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 60.0  # seconds
 LIVED = 10_000_000_000  # nanoseconds of life after which the back-off begins anew
@@ -128,9 +129,11 @@ def _record(d: Daemon, container: Container) -> bool:
 
     Not one transaction: who publishes ports holds the publisher's lock before the database's, so here they are not taken the other way round.
     A network that cannot be given back holds nothing up: `release` tries again."""
-    saved = save(d, container)
+    with step("end: record"):
+        saved = save(d, container)
     try:
-        holdings.release_network(d, container.id)
+        with step("end: give back the network"):
+            holdings.release_network(d, container.id)
     except (OSError, WherryError) as error:
         log.error("container %s: its network cannot be given back at once: %s", container.name, error)
     return saved

@@ -14,6 +14,7 @@ from wherry.daemon.daemon import Daemon, log
 from wherry.linux import mount
 from wherry.model.container import Container
 from wherry.model.errors import Unavailable, WherryError
+from wherry.model.steps import step
 
 CGROUP_SECONDS = 5.0  # how long dying processes may keep a group
 RELEASE_SECONDS = 15.0
@@ -68,7 +69,8 @@ def release(d: Daemon, identifier: str, *, keep_record: bool = False) -> None:
         undo.append(("exec directory", lambda: d.launcher.forget(identifier)))
     for what, give_back in undo:
         try:
-            give_back()
+            with step(f"end: {what}"):
+                give_back()
         except (OSError, WherryError) as error:
             failed.append(f"{what}: {error}")
     if failed:
@@ -77,7 +79,8 @@ def release(d: Daemon, identifier: str, *, keep_record: bool = False) -> None:
     if keep_record:
         return
     try:
-        d.journal.clear(identifier, "run")
+        with step("end: clear journal"):
+            d.journal.clear(identifier, "run")
     except WherryError as error:
         log.error("container %s: that it is cleaned up cannot be recorded: %s", identifier[:12], error)
 

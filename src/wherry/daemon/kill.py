@@ -10,6 +10,7 @@ from wherry.daemon.verify import parse_signal, stop_signal
 from wherry.daemon.wait import until
 from wherry.model.container import Container
 from wherry.model.errors import Conflict, Internal
+from wherry.model.steps import step
 
 KILL_SECONDS = 10.0
 
@@ -28,9 +29,11 @@ def kill(d: Daemon, ref: str, name: str) -> None:
             raise Conflict(f"cannot kill container: {ref}: container {container.id} is not running")
         if number in (signal.SIGKILL, stop_signal(container.config)):
             container.state.manually_stopped = True
-            ends.save(d, container)
+            with step("kill: record"):
+                ends.save(d, container)
         exits = container.exits
-        send(d, container, number)
+        with step("kill: signal"):
+            send(d, container, number)
     if number == signal.SIGKILL and not until(container, lambda: container.exits > exits, KILL_SECONDS):
         raise Internal(f"container {container.name} did not end within {KILL_SECONDS:.0f} s after SIGKILL: a process of it hangs in the kernel")
 

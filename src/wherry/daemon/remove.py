@@ -9,6 +9,7 @@ from wherry.daemon import ends, holdings, kill, stop
 from wherry.daemon.daemon import Daemon
 from wherry.model.container import Container
 from wherry.model.errors import Conflict, Unimplemented
+from wherry.model.steps import step
 
 
 def remove(d: Daemon, ref: str, *, force: bool, volumes: bool, link: bool) -> None:
@@ -18,7 +19,8 @@ def remove(d: Daemon, ref: str, *, force: bool, volumes: bool, link: bool) -> No
     container = d.containers.get(ref)
     with container.keeping():
         while not _remove_stopped(d, container, force=force, volumes=volumes):
-            stop.end(d, container, kill.KILL_SECONDS, signal.SIGKILL)
+            with step("rm: end it"):
+                stop.end(d, container, kill.KILL_SECONDS, signal.SIGKILL)
     d.submit(erase, d, container)
 
 
@@ -45,12 +47,13 @@ def unname(d: Daemon, container: Container, *, volumes: bool) -> None:
         container.monitor.close()
         container.monitor = None
     container.state.status = "removing"
-    with d.db.transaction() as cursor:
+    with step("rm: rows"), d.db.transaction() as cursor:
         d.journal.intend(container.id, "layer", layer=container.id)
         d.containers.remove(container, cursor)
     d.containers.unpublish(container)
     anonymous = [p.name for p in container.record.mounts if p.type == "volume" and p.anonymous] if volumes else []
-    d.volumes.release(container.id, anonymous)
+    with step("rm: volumes"):
+        d.volumes.release(container.id, anonymous)
     container.removed = True
     d.event(container, "destroy")
     for exec_id in list(container.execs):
@@ -60,7 +63,8 @@ def unname(d: Daemon, container: Container, *, volumes: bool) -> None:
 
 def erase(d: Daemon, container: Container) -> None:
     """What is left of a removed container on disk, once its last run has let go of it: nobody waits for it."""
-    holdings.wait_released(container)
+    with step("rm: wait for release"):
+        holdings.wait_released(container)
     erase_files(d, container.id)
     if d.images.find(container.record.image_id) is None:  # its image was removed by force meanwhile: the layers were kept for it
         d.images.release_layers()
@@ -69,7 +73,11 @@ def erase(d: Daemon, container: Container) -> None:
 
 def erase_files(d: Daemon, identifier: str) -> None:
     """The layer, the records, the exec directory."""
-    d.driver.remove(identifier)
-    shutil.rmtree(d.containers.directory(identifier), ignore_errors=True)
-    d.launcher.forget(identifier)
-    d.journal.clear(identifier, "layer")
+    with step("rm: erase layer"):
+        d.driver.remove(identifier)
+    with step("rm: erase records"):
+        shutil.rmtree(d.containers.directory(identifier), ignore_errors=True)
+    with step("rm: exec directory"):
+        d.launcher.forget(identifier)
+    with step("rm: clear journal"):
+        d.journal.clear(identifier, "layer")

@@ -6,6 +6,7 @@ from wherry.daemon import start, stop
 from wherry.daemon.daemon import Daemon
 from wherry.daemon.verify import parse_signal, stop_signal
 from wherry.model.container import Container
+from wherry.model.steps import step
 
 
 def restart(d: Daemon, ref: str, seconds: int | None, signal_name: str) -> None:
@@ -14,7 +15,8 @@ def restart(d: Daemon, ref: str, seconds: int | None, signal_name: str) -> None:
     number = parse_signal(signal_name) if signal_name else stop_signal(container.config)
     with container.keeping():
         while not _start_stopped(d, container):
-            stop.end(d, container, seconds, number)
+            with step("restart: end it"):
+                stop.end(d, container, seconds, number)
     d.event(container, "restart")
 
 
@@ -23,5 +25,6 @@ def _start_stopped(d: Daemon, container: Container) -> bool:
     with container.lock:
         if container.state.running:
             return False
-        start.anew(d, container)
+        with step("restart: start it"):
+            start.anew(d, container)
         return True

@@ -10,6 +10,7 @@ from wherry.daemon.verify import parse_signal, stop_signal
 from wherry.daemon.wait import until
 from wherry.model.container import Container
 from wherry.model.errors import Internal, NotModified
+from wherry.model.steps import step
 
 DEFAULT_SECONDS = 10
 
@@ -28,7 +29,8 @@ def stop(d: Daemon, ref: str, seconds: int | None, signal_name: str) -> None:
         if not container.state.running:
             raise NotModified(f"container {container.name} is stopped already")
     end(d, container, seconds, number)
-    holdings.wait_released(container)
+    with step("stop: wait for release"):
+        holdings.wait_released(container)
     d.event(container, "stop")
 
 
@@ -41,11 +43,15 @@ def end(d: Daemon, container: Container, seconds: float | None, number: int) -> 
             return
         exits = container.exits
         container.state.manually_stopped = True
-        ends.save(d, container)
-        kill.send(d, container, number)
-        pause.go_on(d, container)
-    if not until(container, lambda: container.exits > exits, None if seconds < 0 else seconds):
-        with container.lock:
+        with step("stop: record"):
+            ends.save(d, container)
+        with step("stop: signal"):
+            kill.send(d, container, number)
+            pause.go_on(d, container)
+    with step("stop: wait"):
+        ended = until(container, lambda: container.exits > exits, None if seconds < 0 else seconds)
+    if not ended:
+        with step("stop: SIGKILL"), container.lock:
             kill.send(d, container, signal.SIGKILL)
         if not until(container, lambda: container.exits > exits, kill.KILL_SECONDS):
             raise Internal(f"container {container.name} did not end after SIGKILL: a process of it hangs in the kernel")

@@ -117,7 +117,8 @@ class Launcher:
         """Forks a monitor or the proxy, or learns what a monitor is used for. A fork that fails (a full pids limit) is the failure of one
         start, not the launcher's end."""
         if message["op"] == "assign":
-            self._assign(message, fds[0])
+            with step("launcher: assign"):
+                self._assign(message, fds[0])
             return
         try:
             with step(f"launcher: {message['op']}"):

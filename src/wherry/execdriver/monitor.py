@@ -215,7 +215,8 @@ class Monitor:
         _, status = os.waitpid(self.started.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         self.poll.unregister(self.started.pidfd)
-        self._drain()
+        with step("monitor: drain"):
+            self._drain()
         oom_kills = 0
         if self.started.group is not None:
             oom_kills = self.started.group.events().oom_kills
@@ -223,7 +224,8 @@ class Monitor:
         with step("monitor: exit.json"):
             record = {"version": 1, "code": code if code >= 0 else 128 - code, "at": at, "oom": oom_kills > 0}
             self._record(record)
-        self.report({"event": "exited", **record})
+        with step("monitor: report the exit"):
+            self.report({"event": "exited", **record})
         deadline = monotonic() + LINGER_SECONDS
         while self.streams.unsent and monotonic() < deadline:
             self._turn(max(0.0, deadline - monotonic()))

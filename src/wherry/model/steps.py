@@ -47,16 +47,16 @@ class _Current(local):
 _current = _Current()
 _PROCESS = "wherryd"
 _ARMED: tuple[str, str, str] | None = None
-_RECORD = ""
+_RECORD = False
 _WATCHED = False
 
 
 def set_process(name: str) -> None:
     """Says what kind of process this is (wherryd, launcher, monitor, init, proxy) and arms the failpoint meant for it.
 
-    `WHERRY_FAILPOINT=PROCESS:STEP:before|after:kill|error`: STEP matches by prefix. `WHERRY_STEPS_LOG=FILE` (tests only, too)
-    appends `PROCESS<tab>STEP` to FILE for each step entered: what there is to fail at. Not in the init, which opens nothing by name
-    once it is inside (R5); its steps are in the trace of a start."""
+    `WHERRY_FAILPOINT=PROCESS:STEP:before|after:kill|error`: STEP matches by prefix. `WHERRY_STEPS_LOG` (tests only, too): a line
+    `step<tab>PROCESS<tab>STEP` on standard error, which is the daemon's log, for each step entered: what there is to fail at. Not in the
+    init, whose standard error is the container's; its steps are in the trace of a start."""
     global _PROCESS, _ARMED, _RECORD, _WATCHED
     _PROCESS = name
     _ARMED = None
@@ -65,8 +65,8 @@ def set_process(name: str) -> None:
         if process == name and rest.count(":") >= 2:
             wanted, when, action = rest.rsplit(":", 2)
             _ARMED = (wanted, when, action)
-    _RECORD = os.environ.get("WHERRY_STEPS_LOG", "") if name != "init" else ""
-    _WATCHED = _ARMED is not None or _RECORD != ""
+    _RECORD = "WHERRY_STEPS_LOG" in os.environ and name != "init"
+    _WATCHED = _ARMED is not None or _RECORD
 
 
 def process() -> str:
@@ -91,11 +91,7 @@ def last_step() -> str:
 
 def _watch(name: str, when: str) -> None:
     if _RECORD and when == "before":
-        try:
-            with open(_RECORD, "a") as record:
-                record.write(f"{_PROCESS}\t{name}\n")
-        except OSError:
-            pass  # a process that sees no such path goes unrecorded, and works on
+        os.write(2, f"step\t{_PROCESS}\t{name}\n".encode())
     if _ARMED is None:
         return
     wanted, at, action = _ARMED

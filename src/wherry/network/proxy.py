@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from wherry.linux import process
 from wherry.model.steps import set_process, step
-from wherry.network.relay import TcpRelay, Timed, UdpRelay
+from wherry.network.relay import Pause, TcpRelay, Timed, UdpRelay
 from wherry.network.sockets import open_socket
 
 PACKET = 1 << 16  # bytes of one request or answer
@@ -161,12 +161,22 @@ class Proxy:
             connection, _ = self.control.accept()
         except BlockingIOError:
             return
+        except OSError as error:  # out of descriptors: no reason to drop every connection; whoever asks waits in the queue
+            complain(f"a request waits: {error}")
+            self.selector.unregister(self.control)
+            self.timed.add(Pause(self._listen_again))
+            return
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         if struct.unpack("=iII", credentials)[1] not in (0, os.geteuid()):
             connection.close()
             return
         connection.setblocking(False)
         self.selector.register(connection, selectors.EVENT_READ, lambda mask: self._serve(connection))
+
+    def _listen_again(self, pause: Pause) -> None:
+        self.timed.discard(pause)
+        if self.running:
+            self.selector.register(self.control, selectors.EVENT_READ, self._accept_control)
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -232,7 +242,8 @@ class Proxy:
 
     def _op_exit(self, request: dict[str, Any], sockets: list[socket.socket]) -> list[dict[str, Any]]:
         self.running = False
-        self.selector.unregister(self.control)  # before the answer: who comes after it finds nobody, rather than one who is leaving
+        if self.control in self.selector.get_map():
+            self.selector.unregister(self.control)  # before the answer: who comes after it finds nobody, rather than one who is leaving
         self.control.close()
         return [{"ok": True}]
 

@@ -16,6 +16,8 @@ from wherry.network.proxy import PACKET, PORTS_PER_PACKET, Port, gone
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10.0
+TRIES = 4  # the connection ends with the proxy; the next may still get into the queue of one that dies; then nobody listens, and one is started
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts to hand over the ports after a loss
 
 
 class ProxyClient:
@@ -87,17 +89,17 @@ class ProxyClient:
     # The connection
 
     def _ask(self, request: dict[str, Any], fds: Sequence[int] = ()) -> list[dict[str, Any]]:
-        """The answers to a request; tried once more on a new connection when the proxy went away meanwhile (requests may be repeated)."""
+        """The answers to a request; tried again on a new connection when the proxy went away meanwhile (requests may be repeated)."""
         with self._lock:
             if self._closed:
                 raise Unavailable("the client of the port proxy is closed")
-            for last in (False, True):
+            for left in reversed(range(TRIES)):
                 try:
                     answers = self._exchange(self._connect(), request, fds)
                     break
                 except OSError as error:
                     self._hang_up()
-                    if last or not gone(error):
+                    if not left or not gone(error):
                         raise Unavailable(f"the port proxy does not answer at {self._path}: {error}") from error
         if "error" in answers[0]:
             raise Internal(f"port proxy: {answers[0]['error']}")
@@ -145,18 +147,30 @@ class ProxyClient:
             connection.close()
 
     def _watch(self) -> None:
-        """As long as there is a proxy: wait for its end, then let the owner see to it. close() ends the wait."""
-        try:
-            while self._wait_end():
+        """As long as there is a proxy: wait for its end, then let the owner see to it, until that succeeds. close() ends the wait."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                if not self._wait_end():
+                    break
                 self.lost()
                 with self._lock:
                     if not self.running():  # told to end, and not needed: _connect() starts a new watch with a new proxy
                         self._watcher = None
                         return
-        except (OSError, WherryError) as error:
-            log.error("published ports may not be reachable from this host itself: %s", error)
+                pause = FIRST_PAUSE
+            except (OSError, WherryError) as error:
+                log.error("published ports may not be reachable from this host itself (tried again in %.0f s): %s", pause, error)
+                if self._closes_within(pause):
+                    break
+                pause = min(2 * pause, LONGEST_PAUSE)
         with self._lock:
             self._watcher = None
+
+    def _closes_within(self, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self._stopped, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def _wait_end(self) -> bool:
         """Holds a connection on which nothing is ever said: its end is the proxy's end (True). False: close() was called."""

@@ -10,6 +10,7 @@ import errno
 import socket
 import struct
 from collections import OrderedDict
+from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from time import monotonic
 from typing import Any, Protocol
@@ -29,6 +30,22 @@ class Timed(Protocol):
 
     def timeout(self) -> float: ...
     def tick(self) -> None: ...
+
+
+class Pause:
+    """Calls `then` with itself once, PAUSE seconds from now."""
+
+    def __init__(self, then: Callable[[Pause], None]) -> None:
+        self._then, self._end = then, monotonic() + PAUSE
+
+    def timeout(self) -> float:
+        """Seconds until then."""
+        return max(0.0, self._end - monotonic())
+
+    def tick(self) -> None:
+        """Call it, if it is time."""
+        if monotonic() >= self._end:
+            self._then(self)
 
 
 def watch(selector: BaseSelector, sock: socket.socket, mask: int, call: object) -> None:
