@@ -6,10 +6,12 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 STRICT = os.environ.get("WHERRY_STRICT") == "1"
 FAST_BUDGET = 60.0  # seconds for unit and contract tests together
 spent = {"fast": 0.0}
+settings.register_profile("long", max_examples=5000, deadline=None)  # make test-long
 
 
 def is_fast(path: Path) -> bool:

@@ -267,3 +267,21 @@ def test_deep_trees(tmp_path: Path) -> None:
     os.close(source)
     os.close(parent)
     assert os.listdir(tmp_path) == ["victim"] and (tmp_path / "victim/keep").exists()
+
+
+def test_a_removal_between_the_look_and_the_unmount(volumes: VolumeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rm -v` right after the end of a run: both unmount, and the removal takes the volume away from under the other."""
+    name = volumes.create(container="c1").name
+    os.close(volumes.mount("c1", name))
+    real, removed = volumes._busy_lock, []
+
+    def come_in_between(of: str) -> object:
+        if not removed:
+            removed.append(of)
+            assert volumes.release("c1", [name]) == [name]
+        return real(of)
+
+    monkeypatch.setattr(volumes, "_busy_lock", come_in_between)
+    volumes.unmount_all("c1")
+    with pytest.raises(NotFound):
+        volumes.get(name)

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from errno import ESRCH
 from time import monotonic
 from typing import Any
 
@@ -90,11 +91,13 @@ def start(d: Daemon, exec_id: str, *, detach: bool, console_size: tuple[int, int
         try:
             _run(d, one, client, early, console_size)
         except FileNotFoundError as error:  # its exec directory went with the container's
-            raise StartFailed(f"container {one.container.name} has just ended: {error}", step="exec: monitor") from None
+            raise StartFailed(f"container {one.container.name} has just ended: {error}", step="exec: monitor", errno=ESRCH) from None
     except StartFailed as error:
         code = error.exit_code if error.exit_code in (126, 127) else 126
         _ended(d, one, code)
         if client is None:
+            if error.errno == ESRCH:
+                raise Conflict(f"container {one.container.id} is not running: it ended just now ({error})") from None
             raise
         _tell(client, f"OCI runtime exec failed: {error}\r\n", framed=not one.asked.tty)
     except BaseException:
@@ -113,7 +116,7 @@ def _run(d: Daemon, one: Exec, client: socket.socket | None, early: bytes, conso
         atomic.write(directory / "container.json", to_json(_command(d, one, console_size)), sync=False)
         pidfd = open_init(container.state.pid, container.state.start_ticks)
         if pidfd is None:
-            raise StartFailed(f"container {container.name} has just ended", step="exec: Command")
+            raise StartFailed(f"container {container.name} has just ended", step="exec: Command", errno=ESRCH)
     try:
         with step("exec: monitor"):
             monitor = d.launcher.monitor(container.id, d.containers.directory(container.id), one.id)

@@ -278,7 +278,10 @@ class VolumeStore:
         for (name,) in self._db.query("SELECT volume FROM volume_users WHERE container=? AND mounted=1", (container,)):
             with self._busy_lock(name):
                 with self._db.transaction() as cursor:
-                    cursor.execute("UPDATE volume_users SET mounted=0 WHERE container=? AND volume=?", (container, name))
+                    cursor.execute("UPDATE volume_users SET mounted=0 WHERE container=? AND volume=? AND mounted=1", (container, name))
+                    ours = cursor.rowcount == 1
+                if not ours:
+                    continue  # its removal came in between, and has done it; the volume may be gone by now
                 volume = self.get(name)
                 self._unmount_unused(volume)
             self._event("unmount", volume, {"container": container})
