@@ -59,3 +59,10 @@ def wire(left: Namespace, left_name: str, left_address: str, right: Namespace, r
     left.run(make)
     left.run(netlink.configure, left_name, left_address, prefix_len, "")
     right.run(netlink.configure, right_name, right_address, prefix_len, "")
+
+
+def connect_veth(veth: str, bridge: str, *, pid: int = 0, netns: int = -1, peer: str = "eth0", mac: str = "", mtu: int = 0) -> None:
+    """What the monitor does for a container: `veth` as a port of `bridge`, its other end in the namespace of `pid` or `netns`."""
+    with netlink.Netlink() as kernel:
+        master = kernel.link(bridge).index
+        kernel.batch(netlink.veth_add(veth, peer, peer_pid=pid, peer_netns=netns, peer_mac=mac, mtu=mtu, master=master))

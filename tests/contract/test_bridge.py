@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from namespaces import Namespace
+from namespaces import Namespace, connect_veth
 from wherry.linux import netlink
 from wherry.linux.netlink import Netlink
 from wherry.model.errors import Internal, InvalidArgument
@@ -149,7 +149,7 @@ def test_a_container_is_reachable_through_its_veth(host, make):
     end = bridge.allocate("a" * 64)
     assert end == bridge.allocate("a" * 64)
     with Namespace() as box:
-        host.run(netlink.connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac, mtu=end.mtu)
+        host.run(connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac, mtu=end.mtu)
         box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
         inside = box.run(links)["eth0"]
         assert (inside.mac, inside.mtu) == (end.mac, 1400)
@@ -166,9 +166,9 @@ def test_reconcile_removes_recorded_veths_of_the_dead_and_nothing_else(host, mak
     host.run(bridge.up)
     dead, live = bridge.allocate("d" * 64), bridge.allocate("e" * 64)
     with Namespace() as box:
-        host.run(netlink.connect_veth, dead.veth, "wherry0", netns=box.fd, peer="eth0")
-        host.run(netlink.connect_veth, live.veth, "wherry0", netns=box.fd, peer="eth1")
-        host.run(netlink.connect_veth, "veth0foreign", "wherry0", netns=box.fd, peer="eth2")
+        host.run(connect_veth, dead.veth, "wherry0", netns=box.fd, peer="eth0")
+        host.run(connect_veth, live.veth, "wherry0", netns=box.fd, peer="eth1")
+        host.run(connect_veth, "veth0foreign", "wherry0", netns=box.fd, peer="eth2")
         host.run(bridge.reconcile, {"e" * 64})
         assert set(host.run(links)) == {"lo", "wherry0", live.veth, "veth0foreign"}
     assert bridge.allocate("e" * 64) == live
@@ -181,9 +181,9 @@ def test_half_a_connect_leaves_nothing(host, make):
     host.run(bridge.up)
     before = set(host.run(links))
     with pytest.raises(ProcessLookupError):
-        host.run(netlink.connect_veth, "vethgone", "wherry0", pid=2**22 - 1)
+        host.run(connect_veth, "vethgone", "wherry0", pid=2**22 - 1)
     with pytest.raises(OSError, match="No such device"):
-        host.run(netlink.connect_veth, "vethgone", "nobridge", pid=1)
+        host.run(connect_veth, "vethgone", "nobridge", pid=1)
     assert set(host.run(links)) == before
 
 
@@ -196,7 +196,7 @@ def test_the_first_packet_of_a_container_is_not_lost(host, make):
     for number in range(25):
         end = bridge.allocate(str(number))
         with Namespace() as box:
-            host.run(netlink.connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac)
+            host.run(connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac)
             box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
             assert host_side.settle([end.veth, end.bridge])
             box.run(socket.create_connection, (end.gateway, 99), 0.5).close()

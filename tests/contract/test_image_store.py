@@ -24,6 +24,7 @@ import pytest
 import zstandard
 
 from imagehelp import config, directory, docker_archive, file, hardlink, layer, oci_archive, open_store, sha256, silent, symlink
+from wherry.daemon.create import check_layers
 from wherry.graphdriver import initlayer
 from wherry.image.delete import User
 from wherry.image.store import ImageStore
@@ -256,10 +257,10 @@ def test_layer_limit(tmp_path: Path) -> None:
         store.load(docker_archive([one] * (total - 2), f"deep:{total}"), silent)
         image = store.get(f"deep:{total}")
         if total > 127:
-            with pytest.raises(InvalidArgument, match="128, at most 127 are allowed"):
-                store.check_depth(image)
+            with pytest.raises(InvalidArgument, match="makes 128, and at most 127 can be mounted"):
+                check_layers(image)
             continue
-        store.check_depth(image)
+        check_layers(image)
         store.driver.create(f"c{total}", initlayer.ensure(store.driver, image.top_layer))
         fd = store.driver.open_mount(f"c{total}")
         assert Path(f"/proc/self/fd/{fd}/f").read_bytes() == b"x"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from namespaces import Namespace, wire
+from namespaces import Namespace, connect_veth, wire
 from wherry.linux import netlink
 from wherry.linux.conntrack import Conntrack
 from wherry.model.errors import Internal
@@ -84,7 +84,7 @@ class World:
         box = Namespace()
         self.boxes.append(box)
         end = self.host.run(bridge.allocate, name)
-        self.host.run(netlink.connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac, mtu=end.mtu)
+        self.host.run(connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac, mtu=end.mtu)
         box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
         assert box.spawn(SERVER, "0.0.0.0", str(port)).stdout.readline() == "ready\n"
         return box, end

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from namespaces import Namespace
+from namespaces import Namespace, connect_veth
 from wherry.linux import netlink
 from wherry.network.bridge import Bridge, BridgeOptions, write_sysctl
 from wherry.network.proxyclient import ProxyClient
@@ -30,7 +30,7 @@ def attack(tmp_path):
         end = bridge.allocate("a")
         box.run(write_sysctl, "ipv6/conf/default/accept_dad", "0")
         host.run(write_sysctl, "ipv6/conf/wherry0/accept_dad", "0")
-        host.run(netlink.connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac)
+        host.run(connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac)
         box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
         yield host, box
         bridge.close()

@@ -56,10 +56,6 @@ def json_answer(value: Any, status: int = 200) -> Answer:
     return Answer(status, msgspec.json.encode(value) + b"\n", (_JSON,))
 
 
-def text_answer(text: str, status: int = 200) -> Answer:
-    return Answer(status, text.encode(), (("Content-Type", "text/plain; charset=utf-8"),))
-
-
 NO_CONTENT = Answer(204)
 EMPTY = Answer(200)
 

@@ -20,7 +20,6 @@ from wherry.model.cancel import Cancel
 
 log = logging.getLogger(__name__)
 
-_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 #: How long accepting pauses when the process is out of descriptors, seconds.
 _PAUSE = 0.1
 #: How many clients that got no thread are kept until they have read why.

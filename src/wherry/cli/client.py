@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 API_VERSION = "1.51"
-OLDEST_VERSION = "1.24"
 MSG_NOSIGNAL = _socket.MSG_NOSIGNAL
 
 

@@ -114,8 +114,3 @@ def kill_and_wait(pidfd: int, seconds: float) -> None:
         pass
     finally:
         os.close(pidfd)
-
-
-def log_path(d: Daemon, container: Container) -> str:
-    """The json-file log."""
-    return str(d.containers.directory(container.id) / f"{container.id}-json.log")

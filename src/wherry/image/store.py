@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from wherry.graphdriver import MAX_LAYERS, Driver
+from wherry.graphdriver import Driver
 from wherry.image import delete, importer, inspect, listing, load, save
 from wherry.image.config import Image, chain_ids, image_id, parse_config
 from wherry.image.layers import LayerStore
@@ -94,15 +94,6 @@ class ImageStore:
     def digests_of(self, image_id: str) -> Texts:
         """Familiar `name@digest` of an image, sorted."""
         return [ref.familiar() for ref in self.tags.of(image_id) if ref.digest]
-
-    def check_depth(self, image: Image) -> None:
-        """Refuses an image that cannot get an init and a read-write layer any more (C3)."""
-        total = len(image.layers) + 2
-        if total > MAX_LAYERS:
-            raise InvalidArgument(
-                f"image {short(image.id)} has {len(image.layers)} layers: with the init and the read-write layer {total}, "
-                f"at most {MAX_LAYERS} are allowed"
-            )
 
     def pinned(self, image: Image) -> AbstractContextManager[None]:
         """While this is entered the image's layers stay: hold it from looking the image up until the read-write layer exists."""
@@ -215,12 +206,6 @@ class ImageStore:
     def archive_dir(self) -> Path:
         """Where archives are spooled: on the data root, because they can be large."""
         return self.root / "tmp"
-
-    def layer_tars(self, image: Image) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """Diff ID and bytes of each layer, lowest first."""
-        for chain in image.chain_ids:
-            layer = self.layers.get(chain)
-            yield layer.diff_id, self.layers.tar(layer)
 
     @contextmanager
     def _room(self, verb: str) -> Iterator[None]:

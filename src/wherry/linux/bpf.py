@@ -11,7 +11,7 @@ from wherry.linux.libc import X86_64, check, syscall_nogil
 
 SYS_BPF = 321 if X86_64 else 280
 
-CMD_PROG_LOAD, CMD_PROG_ATTACH, CMD_PROG_DETACH, CMD_PROG_GET_FD_BY_ID, CMD_PROG_QUERY = 5, 8, 9, 13, 16
+CMD_PROG_LOAD, CMD_PROG_ATTACH, CMD_PROG_GET_FD_BY_ID, CMD_PROG_QUERY = 5, 8, 13, 16
 PROG_TYPE_CGROUP_DEVICE = 15
 ATTACH_CGROUP_DEVICE = 6
 F_ALLOW_MULTI, F_REPLACE = 2, 4
@@ -107,10 +107,6 @@ def attach_device(cgroup_fd: int, program_fd: int, replace_fd: int = -1) -> None
     """Attach to a cgroup directory, beside what others attached (all must allow), or in place of the program `replace_fd` (Linux 5.6)."""
     flags, old = (F_ALLOW_MULTI, 0) if replace_fd < 0 else (F_ALLOW_MULTI | F_REPLACE, replace_fd)
     _bpf(CMD_PROG_ATTACH, _attributes("<IIIII", cgroup_fd, program_fd, ATTACH_CGROUP_DEVICE, flags, old), "attach device program")
-
-
-def detach_device(cgroup_fd: int, program_fd: int) -> None:
-    _bpf(CMD_PROG_DETACH, _attributes("<III", cgroup_fd, program_fd, ATTACH_CGROUP_DEVICE), "detach device program")
 
 
 def attached_devices(cgroup_fd: int) -> list[int]:

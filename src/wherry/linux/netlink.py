@@ -446,17 +446,6 @@ class Netlink:
         return [route for route, kind in parsed if kind == _RTN_UNICAST]
 
 
-# What the monitor does on the host
-
-
-def connect_veth(veth: str, bridge: str, *, pid: int = 0, netns: int = -1, peer: str = "eth0", mac: str = "", mtu: int = 0) -> None:
-    """Make `veth` as a port of `bridge`, up, with its other end `peer` in the network namespace of `pid` or of the descriptor `netns`.
-    One message: all of it or nothing. A namespace that dies takes the pair with it."""
-    with Netlink() as netlink:
-        master = netlink.link(bridge).index
-        netlink.batch(veth_add(veth, peer, peer_pid=pid, peer_netns=netns, peer_mac=mac, mtu=mtu, master=master))
-
-
 # What the init does inside the container's namespace
 
 
