@@ -18,7 +18,7 @@ def test_bindings_as_mappings():
         "22/tcp": [PortBinding(host_port="2200-2210")],
         "23/tcp": [PortBinding(host_port="2300-2300")],
     }
-    assert parse_bindings(bindings) == [
+    assert sorted(parse_bindings(bindings)) == [
         PortMapping(22, "tcp", "", 2200, 2210),
         PortMapping(23, "tcp", "", 2300),
         PortMapping(53, "udp"),
@@ -26,6 +26,8 @@ def test_bindings_as_mappings():
         PortMapping(80, "tcp", "::1"),
         PortMapping(443, "tcp", "", 8443),
     ]
+    assert list(bindings)[0] == "443" and parse_bindings(bindings)[0].container_port == 443, "in the order in which they were asked for"
+    assert parse_bindings({"80": [PortBinding(host_ip="[::1]")]}) == [PortMapping(80, "tcp", "::1")]
     assert parse_bindings(None) == []
 
 
@@ -44,6 +46,8 @@ def test_bad_ports(key):
         PortBinding(host_port="x"),
         PortBinding(host_port="9-8"),
         PortBinding(host_port="-8"),
+        PortBinding(host_port="8-"),
+        PortBinding(host_port="0-8"),
         PortBinding(host_ip="localhost"),
         PortBinding(host_port="70000"),
     ],

@@ -6,10 +6,8 @@ the error to raise. "Not set" is Go's zero value, also inside records: clients s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from functools import cache
-from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -17,6 +15,7 @@ import msgspec
 from wherry.daemon.inspect import RUNTIME
 from wherry.model import config as m
 from wherry.model.errors import InvalidArgument, Unimplemented, WherryError
+from wherry.network.ports import parse_bindings
 
 Rule = Callable[[Any], "WherryError | str | None"]
 
@@ -84,36 +83,12 @@ def healthcheck(value: m.HealthConfig | None) -> str | None:
     return "health checks are not built yet"
 
 
-def port_bindings(value: dict[str, list[m.PortBinding] | None] | None) -> WherryError | str | None:
-    for key, bindings in (value or {}).items():
-        found = _PORT.fullmatch(key)
-        if not found or int(found[1]) > 65535:
-            return InvalidArgument(f"not a port of a container: {key!r} (such as 80/tcp)")
-        if (found[2] or "").lower() == "sctp":
-            return f"publishing SCTP ports ({key!r}) is not built yet"
-        for binding in bindings or ():
-            if not _is_host_port(binding.host_port):
-                return InvalidArgument(f"{key}: not a port of this host, or a range of ports: {binding.host_port!r}")
-            if binding.host_ip and not _is_address(binding.host_ip):
-                return InvalidArgument(f"{key}: not an IP address: {binding.host_ip!r}")
-    return None
-
-
-_PORT = re.compile(r"([0-9]{1,5})(?:/(tcp|udp|sctp))?", re.IGNORECASE)
-_HOST_PORT = re.compile(r"(?:([0-9]{1,5})(?:-([0-9]{1,5}))?)?")
-
-
-def _is_host_port(text: str) -> bool:
-    found = _HOST_PORT.fullmatch(text)
-    return found is not None and int(found[1] or 0) <= int(found[2] or found[1] or 0) <= 65535
-
-
-def _is_address(text: str) -> bool:
+def port_bindings(value: dict[str, list[m.PortBinding] | None] | None) -> WherryError | None:
     try:
-        ip_address(text.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return False
-    return True
+        parse_bindings(value)
+    except (InvalidArgument, Unimplemented) as error:
+        return error
+    return None
 
 
 _OPTIONS_BUILT = ("no-new-privileges", "seccomp")

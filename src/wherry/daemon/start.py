@@ -93,7 +93,7 @@ def _attempt(d: Daemon, container: Container) -> list[str]:
                 atomic.write(directory / "container.json", to_json(record), sync=False)
             if endpoint is not None:
                 with step("S11 published ports"):
-                    container.ports = d.bridge.publish(container.id, endpoint, ports.wanted(container))
+                    container.ports = d.bridge.publish(container.id, endpoint, ports.wanted(container.config, container.host))
             with step("S12 execdriver.run"):
                 monitor = monitor_of(d, container)
                 pid, ticks = monitor.start(sources.fds, **command.start_options(container))

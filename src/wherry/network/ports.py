@@ -46,23 +46,25 @@ def _number(text: str, where: str) -> int:
 
 
 def parse_bindings(bindings: Mapping[str, Sequence[PortBinding] | None] | None) -> list[PortMapping]:
-    """HostConfig.PortBindings as mappings, in the order of ports. HostPort may be empty or 0 (any free one) or a range `8000-8010`."""
+    """HostConfig.PortBindings as mappings, in their order. HostPort may be empty or 0 (any free one) or a range `8000-8010`.
+
+    InvalidArgument for what is no port or address, Unimplemented for SCTP."""
     found: list[PortMapping] = []
     for key, wanted in (bindings or {}).items():
         port, protocol = parse_port(key)
         for one in wanted or [PortBinding()]:
-            low, _, high = one.host_port.partition("-")
+            low, dash, high = one.host_port.partition("-")
             first = 0 if low in ("", "0") else _number(low, one.host_port)
-            last = _number(high, one.host_port) if high else 0
-            if last and last < first or high and not first:
+            last = _number(high, one.host_port) if dash else 0
+            if dash and not 0 < first <= last:
                 raise InvalidArgument(f"invalid port range {one.host_port!r}")
             found.append(PortMapping(port, protocol, _host_ip(one.host_ip), first, last if last != first else 0))
-    return sorted(found, key=lambda m: (m.container_port, m.protocol))
+    return found
 
 
 def _host_ip(text: str) -> str:
     try:
-        return str(ip_address(text)) if text else ""
+        return str(ip_address(text.removeprefix("[").removesuffix("]"))) if text else ""
     except ValueError:
         raise InvalidArgument(f"invalid IP address {text!r} in a port binding") from None
 
