@@ -30,6 +30,7 @@ from wherry.image.delete import User
 from wherry.image.store import ImageStore
 from wherry.linux import mount
 from wherry.model.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from wherry.model.filters import Filters
 
 BASE = layer(directory("./", mode=0o755), directory("etc/"), file("etc/passwd", b"root"), file("etc/old", b"old"), directory("opt/"),
              file("opt/a", b"a"))
@@ -211,27 +212,27 @@ def test_prune(store: ImageStore) -> None:
     store.load(docker_archive([BASE, TOP]), silent)
     unnamed = next(one for one in store.list() if not store.tags_of(one.id))
     user = [User("c" * 64, unnamed.id, False)]
-    assert store.prune({}, lambda: user) == {"ImagesDeleted": [], "SpaceReclaimed": 0}
-    assert store.prune({"until": ["2020-01-01T00:00:00Z"]}, list)["ImagesDeleted"] == []
-    assert store.prune({"label": ["x"]}, list)["ImagesDeleted"] == []
-    done = store.prune({"dangling": ["true"]}, list)
+    assert store.prune(Filters(), lambda: user) == {"ImagesDeleted": [], "SpaceReclaimed": 0}
+    assert store.prune(Filters({"until": ["2020-01-01T00:00:00Z"]}), list)["ImagesDeleted"] == []
+    assert store.prune(Filters({"label": ["x"]}), list)["ImagesDeleted"] == []
+    done = store.prune(Filters({"dangling": ["true"]}), list)
     assert done == {"ImagesDeleted": [{"Deleted": unnamed.id}, {"Deleted": unnamed.chain_ids[1]}], "SpaceReclaimed": len("newb")}
-    assert store.prune({"dangling": ["false"]}, list)["SpaceReclaimed"] == len("rootolda") and store.list() == []
+    assert store.prune(Filters({"dangling": ["false"]}), list)["SpaceReclaimed"] == len("rootolda") and store.list() == []
     with pytest.raises(InvalidArgument):
-        store.prune({"nonsense": ["1"]}, list)
+        store.prune(Filters({"nonsense": ["1"]}), list)
 
 
 def test_summaries_history_inspect(store: ImageStore) -> None:
     store.load(docker_archive([BASE, TOP], "app:1", "lib:1", raw=config([BASE, TOP], config={"Labels": {"k": "v"}})), silent)
     old = config([BASE], created="2020-01-01T00:00:00Z", history=[{"created_by": "x", "empty_layer": True}])
     store.load(docker_archive([BASE], "old:1", raw=old), silent)
-    (first, second) = store.summaries({}, shared_size=True)
+    (first, second) = store.summaries(Filters(), shared_size=True)
     assert first["RepoTags"] == ["app:1", "lib:1"] and first["Created"] == 1767323045 and first["SharedSize"] == 8 and first["Labels"] == {"k": "v"}
     assert second["RepoTags"] == ["old:1"]
     new, aged = [["app:1", "lib:1"]], [["old:1"]]
     for filters, want in [({"reference": ["a*"]}, [["app:1"]]), ({"label": ["k=v"]}, new), ({"dangling": ["true"]}, []),
                           ({"before": ["app:1"]}, aged), ({"since": ["old:1"]}, new), ({"until": ["1600000000"]}, aged)]:
-        assert [one["RepoTags"] for one in store.summaries(filters)] == want, filters
+        assert [one["RepoTags"] for one in store.summaries(Filters(filters))] == want, filters
     rows = [(one["Id"], one["Size"], one["CreatedBy"]) for one in store.history("app:1")]
     assert rows == [(first["Id"], 4, "step 1"), ("<missing>", 8, "step 0")]
     assert [one["Size"] for one in store.history("old:1")] == [8, 0]

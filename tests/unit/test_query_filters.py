@@ -44,6 +44,8 @@ def test_bad_filters(text: str) -> None:
 def test_filter_values() -> None:
     filters = Filters({"d": ["1", "true"], "e": ["true", "0"], "f": ["yes"], "label": ["a", "b=2"]})
     assert filters.flag("d", False) and filters.flag("absent", True)
+    unwanted = Filters({"label!": ["a", "b=2"]})
+    assert unwanted.labels_match({"a": "", "b": "1"}) and not unwanted.labels_match({"a": "", "b": "2"})
     assert filters.labels_match({"a": "", "b": "2", "c": ""}) and not filters.labels_match({"a": "", "b": "1"})
     for key in ("e", "f"):
         with pytest.raises(InvalidArgument):

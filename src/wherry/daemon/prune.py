@@ -30,7 +30,7 @@ def prune_containers(d: Daemon, filters: Filters) -> tuple[list[str], int]:
             labels = container.config.labels or {}
             if container.state.status not in ("created", "exited", "dead") or container.record.created > until:
                 continue
-            if not filters.labels_match(labels) or ("label!" in filters and filters.labels_match(labels, "label!")):
+            if not filters.labels_match(labels):
                 continue
             own = show.sizes(d, container)[0]
             try:

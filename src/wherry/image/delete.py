@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherry.image.config import Image
-from wherry.image.listing import label_matches, moment, seconds
+from wherry.image.listing import moment, seconds
 from wherry.image.reference import Reference, parse
-from wherry.model.errors import Conflict, InvalidArgument
+from wherry.model.errors import Conflict
+from wherry.model.filters import Filters
 from wherry.model.ids import short
 
 if TYPE_CHECKING:
@@ -103,13 +104,11 @@ def _remove(store: ImageStore, image: Image) -> Records:
     return [{"Deleted": image.id}] + [{"Deleted": chain} for chain in store.forget_image(image)]
 
 
-def prune(store: ImageStore, filters: dict[str, list[str]], users: Users) -> dict[str, Any]:
+def prune(store: ImageStore, filters: Filters, users: Users) -> dict[str, Any]:
     """See `ImageStore.prune`: unnamed images, or with `dangling=false` all that no container uses."""
-    for key in filters:
-        if key not in ("dangling", "until", "label", "label!"):
-            raise InvalidArgument(f"invalid filter '{key}'")
-    dangling_only = _truth(filters.get("dangling", ["true"]))
-    until = min((moment(text) for text in filters.get("until", ())), default=None)
+    filters.check_keys(("dangling", "until", "label", "label!"))
+    dangling_only = filters.flag("dangling", True)
+    until = min((moment(text) for text in filters.get("until")), default=None)
     records: Records = []
     with store.lock:
         in_use = {user.image_id for user in users()}
@@ -120,21 +119,8 @@ def prune(store: ImageStore, filters: dict[str, list[str]], users: Users) -> dic
                 continue
             if until is not None and seconds(image.created) > until:
                 continue
-            if not _labels_fit(image, filters):
+            if not filters.labels_match(image.labels):
                 continue
             records += _untag(store, names) + _remove(store, image)
         left = {layer.chain_id for layer in store.layers.all()}
     return {"ImagesDeleted": records, "SpaceReclaimed": sum(size for chain, size in before.items() if chain not in left)}
-
-
-def _labels_fit(image: Image, filters: dict[str, list[str]]) -> bool:
-    wanted, unwanted = filters.get("label", []), filters.get("label!", [])
-    return all(label_matches(image.labels, one) for one in wanted) and not any(label_matches(image.labels, one) for one in unwanted)
-
-
-def _truth(values: list[str]) -> bool:
-    if len(values) == 1 and values[0].lower() in ("1", "true", "t"):
-        return True
-    if len(values) == 1 and values[0].lower() in ("0", "false", "f"):
-        return False
-    raise InvalidArgument(f"invalid filter 'dangling={values}'")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wherry.image.config import Image
 from wherry.image.reference import Reference
 from wherry.model.errors import InvalidArgument
+from wherry.model.filters import Filters
 
 if TYPE_CHECKING:
     from wherry.image.store import ImageStore
@@ -21,25 +22,23 @@ NEVER = -62135596800.0  # 0001-01-01T00:00:00Z, the zero time of Go
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?)(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
-def summaries(store: ImageStore, filters: dict[str, list[str]], *, all_: bool = False, shared_size: bool = False) -> list[dict[str, Any]]:
+def summaries(store: ImageStore, filters: Filters, *, all_: bool = False, shared_size: bool = False) -> list[dict[str, Any]]:
     """See `ImageStore.summaries`: newest first. `all_` would add untagged parents, which loaded images do not have."""
-    for key in filters:
-        if key not in _FILTERS:
-            raise InvalidArgument(f"invalid filter '{key}'")
+    filters.check_keys(_FILTERS)
     shared = _shared(store) if shared_size else None
     found = [summary for image in store.list() if (summary := _summary(store, image, filters, shared)) is not None]
     return sorted(found, key=lambda one: (-int(one["Created"]), str(one["Id"])))
 
 
-def _summary(store: ImageStore, image: Image, filters: dict[str, list[str]], shared: Counter[str] | None) -> dict[str, Any] | None:
-    if not _dates_fit(store, image, filters) or not all(label_matches(image.labels, one) for one in filters.get("label", ())):
+def _summary(store: ImageStore, image: Image, filters: Filters, shared: Counter[str] | None) -> dict[str, Any] | None:
+    if not _dates_fit(store, image, filters) or not filters.labels_match(image.labels):
         return None
     refs = store.tags.of(image.id)
     if patterns := filters.get("reference"):
         refs = [ref for ref in refs if any(familiar_match(pattern, ref) for pattern in patterns)]
         if not refs:
             return None
-    if "dangling" in filters and bool(refs) == _truth(filters["dangling"]):
+    if "dangling" in filters and bool(refs) == filters.flag("dangling", True):
         return None
     return {
         "Id": image.id,
@@ -54,31 +53,17 @@ def _summary(store: ImageStore, image: Image, filters: dict[str, list[str]], sha
     }
 
 
-def _dates_fit(store: ImageStore, image: Image, filters: dict[str, list[str]]) -> bool:
+def _dates_fit(store: ImageStore, image: Image, filters: Filters) -> bool:
     created = seconds(image.created)
     return (
-        all(created < seconds(store.get(ref).created) for ref in filters.get("before", ()))
-        and all(created > seconds(store.get(ref).created) for ref in filters.get("since", ()))
-        and all(created < moment(text) for text in filters.get("until", ()))
+        all(created < seconds(store.get(ref).created) for ref in filters.get("before"))
+        and all(created > seconds(store.get(ref).created) for ref in filters.get("since"))
+        and all(created < moment(text) for text in filters.get("until"))
     )
 
 
 def _shared(store: ImageStore) -> Counter[str]:
     return Counter(chain for image in store.list() for chain in image.chain_ids)
-
-
-def _truth(values: list[str]) -> bool:
-    if len(values) == 1 and values[0].lower() in ("1", "true", "t"):
-        return True
-    if len(values) == 1 and values[0].lower() in ("0", "false", "f"):
-        return False
-    raise InvalidArgument(f"invalid filter 'dangling={values}'")
-
-
-def label_matches(labels: dict[str, str], wanted: str) -> bool:
-    """`key` or `key=value`."""
-    key, equals, value = wanted.partition("=")
-    return key in labels and (not equals or labels[key] == value)
 
 
 def familiar_match(pattern: str, ref: Reference) -> bool:

@@ -21,6 +21,7 @@ from wherry.image.reference import Reference, is_digest, parse
 from wherry.image.spool import PREFIX
 from wherry.image.tags import TagStore
 from wherry.model.errors import InvalidArgument, NotFound, Unavailable, WherryError
+from wherry.model.filters import Filters
 from wherry.model.ids import short
 from wherry.store import atomic
 
@@ -30,7 +31,6 @@ Texts = list[str]  # named here, because the class has a method `list`
 Images = list[Image]
 Rows = list[dict[str, Any]]
 Records = list[dict[str, str]]
-Filters = dict[str, list[str]]
 Users = delete.Users
 Progress = Callable[[dict[str, Any]], None]
 

@@ -33,10 +33,6 @@ class Filters:
     def keys(self) -> Iterable[str]:
         return self._values.keys()
 
-    def mapping(self) -> dict[str, tuple[str, ...]]:
-        """All keys with their values."""
-        return dict(self._values)
-
     def with_more(self, more: Mapping[str, Iterable[str]]) -> Filters:
         """These filters and `more` values."""
         return Filters({key: (*self.get(key), *more.get(key, ())) for key in {*self._values, *more}})
@@ -61,9 +57,12 @@ class Filters:
             raise InvalidArgument(f"invalid filter '{key}={' '.join(self.get(key))}': it takes true or false")
         return bool(found.pop())
 
-    def labels_match(self, labels: Mapping[str, str], key: str = "label") -> bool:
-        """True when `labels` has every wanted `name` or `name=value`."""
-        return all(has_label(labels, wanted) for wanted in self.get(key))
+    def labels_match(self, labels: Mapping[str, str]) -> bool:
+        """True when `labels` has every `name` or `name=value` of `label`, and not all of those of `label!` (which prunes know), as in Docker."""
+        unwanted = self.get("label!")
+        if unwanted and all(has_label(labels, one) for one in unwanted):
+            return False
+        return all(has_label(labels, wanted) for wanted in self.get("label"))
 
     def check_keys(self, known: Iterable[str]) -> None:
         """Raise InvalidArgument for a key that is not among `known`."""

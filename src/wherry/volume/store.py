@@ -21,7 +21,7 @@ import msgspec
 
 from wherry.linux.path import O_PATH, RESOLVE_NO_XDEV, open_in_root, openat2
 from wherry.model.errors import Conflict, InvalidArgument, NotFound
-from wherry.model.filters import Filters, has_label
+from wherry.model.filters import Filters
 from wherry.model.ids import NAME, new_id
 from wherry.store.db import Database
 from wherry.volume import copyup, local, tree
@@ -74,10 +74,6 @@ def _search(pattern: str, name: str) -> bool:
         return re.search(pattern, name) is not None
     except re.error:
         return False
-
-
-def _prunable(filters: Filters, volume: Volume) -> bool:
-    return filters.labels_match(volume.labels) and not any(has_label(volume.labels, wanted) for wanted in filters.get("label!"))
 
 
 def _no_event(action: str, volume: Volume, attributes: Mapping[str, str]) -> None:
@@ -200,7 +196,7 @@ class VolumeStore:
         try:
             gone, size = [], 0
             for volume in self.list(Filters({"dangling": ["true"]})):
-                if (all_volumes or volume.anonymous) and _prunable(filters, volume):
+                if (all_volumes or volume.anonymous) and filters.labels_match(volume.labels):
                     try:
                         size += self.remove(volume.name)
                     except (Conflict, NotFound):

@@ -16,16 +16,15 @@ from wherry.api.routes.later import later
 from wherry.daemon.daemon import Daemon
 from wherry.image.delete import User
 from wherry.model.errors import InvalidArgument, Unimplemented
-from wherry.model.filters import Filters
 from wherry.model.version import Version
 
 PROGRESS = "application/json"
 
 
 def list_images(d: Daemon, r: Request) -> Answer:
-    filters = _lists(r.query.filters())
+    filters = r.query.filters()
     if r.version < (1, 41) and r.query.text("filter"):
-        filters["reference"] = [*filters.get("reference", ()), r.query.text("filter")]
+        filters = filters.with_more({"reference": [r.query.text("filter")]})
     found = d.images.summaries(filters, all_=r.query.flag("all"), shared_size=r.version >= (1, 42) and r.query.flag("shared-size"))
     users = Counter(container.record.image_id for container in d.containers.all())
     for image in found:
@@ -41,10 +40,6 @@ def _for_version(image: dict[str, Any], version: Version) -> None:
     if version < (1, 43):
         image["RepoTags"] = image["RepoTags"] or ["<none>:<none>"]
         image["RepoDigests"] = image["RepoDigests"] or ["<none>@<none>"]
-
-
-def _lists(filters: Filters) -> dict[str, list[str]]:
-    return {key: list(values) for key, values in filters.mapping().items()}
 
 
 def pull_or_import(d: Daemon, r: Request) -> Stream:
@@ -166,7 +161,7 @@ def delete(d: Daemon, r: Request) -> Answer:
 
 
 def prune(d: Daemon, r: Request) -> Answer:
-    found = d.images.prune(_lists(r.query.filters()), lambda: users(d))
+    found = d.images.prune(r.query.filters(), lambda: users(d))
     for record in found.get("ImagesDeleted") or ():
         _tell(d, record.get("Deleted", record.get("Untagged", "")), [record])
     if r.version >= (1, 41):
