@@ -148,6 +148,36 @@ class Layout:
         return found
 
 
+class LayoutDriver:
+    """The half of a driver (`spec.Driver`) that is about names: the same for every driver that keeps its layers in a Layout."""
+
+    def __init__(self, root: Path) -> None:
+        self._layout = Layout(root)
+
+    def remove(self, layer_id: str, *, later: bool = False) -> None:
+        if self._layout.discard(layer_id) and not later:
+            self._layout.sweep()
+
+    def rename(self, layer_id: str, new_id: str) -> None:
+        self._layout.rename(layer_id, new_id)
+
+    def sweep(self) -> None:
+        self._layout.sweep()
+
+    def exists(self, layer_id: str) -> bool:
+        return self._layout.exists(layer_id)
+
+    def layers(self) -> list[str]:
+        return self._layout.layers()
+
+    def parent(self, layer_id: str) -> str | None:
+        return self._layout.parent(layer_id)
+
+    def diff_dir(self, layer_id: str) -> Path:
+        self._layout.require(layer_id)
+        return self._layout.path(layer_id) / "diff"
+
+
 def check_id(layer_id: str) -> str:
     if not _ID.fullmatch(layer_id):
         raise InvalidArgument(f"graph driver: bad layer ID {layer_id!r}")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from wherry.graphdriver import tree
-from wherry.graphdriver.layout import Layout
+from wherry.graphdriver.layout import Layout, LayoutDriver
 from wherry.graphdriver.spec import Change, Kind, MountSpec
 from wherry.linux import mount
 
@@ -27,14 +27,14 @@ _VALUE_MAX = 255  # bytes of one fsconfig string, fs/fsopen.c
 Way = Literal["append", "string", "mount"]
 
 
-class Overlay:
+class Overlay(LayoutDriver):
     """See `spec.Driver`."""
 
     name = "overlay"
     whiteouts: Literal["kept", "applied"] = "kept"
 
     def __init__(self, root: Path) -> None:
-        self._layout = Layout(root / "overlay")
+        super().__init__(root / "overlay")
         self._mnt = self._layout.root / "mnt"
         try:
             self.way = _probe(self._layout)
@@ -61,29 +61,6 @@ class Overlay:
         if have.st_mode != made.st_mode:
             os.chmod("diff", stat.S_IMODE(have.st_mode), dir_fd=fd)
         os.utime("diff", ns=(have.st_atime_ns, have.st_mtime_ns), dir_fd=fd)
-
-    def remove(self, layer_id: str, *, later: bool = False) -> None:
-        if self._layout.discard(layer_id) and not later:
-            self._layout.sweep()
-
-    def rename(self, layer_id: str, new_id: str) -> None:
-        self._layout.rename(layer_id, new_id)
-
-    def sweep(self) -> None:
-        self._layout.sweep()
-
-    def exists(self, layer_id: str) -> bool:
-        return self._layout.exists(layer_id)
-
-    def layers(self) -> list[str]:
-        return [name for name in self._layout.layers() if name != "mnt"]
-
-    def parent(self, layer_id: str) -> str | None:
-        return self._layout.parent(layer_id)
-
-    def diff_dir(self, layer_id: str) -> Path:
-        self._layout.require(layer_id)
-        return self._layout.path(layer_id) / "diff"
 
     def mount_spec(self, layer_id: str, *, readonly: bool = False) -> MountSpec:
         chain = self._layout.chain(layer_id)

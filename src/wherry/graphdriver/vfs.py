@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Literal
 
 from wherry.graphdriver import tree
-from wherry.graphdriver.layout import Layout
+from wherry.graphdriver.layout import LayoutDriver
 from wherry.graphdriver.overlay import open_bind
 from wherry.graphdriver.spec import Change, Kind, MountSpec
 
 
-class Vfs:
+class Vfs(LayoutDriver):
     """See `spec.Driver`."""
 
     name = "vfs"
     whiteouts: Literal["kept", "applied"] = "applied"
 
     def __init__(self, root: Path) -> None:
-        self._layout = Layout(root / "vfs")
+        super().__init__(root / "vfs")
 
     def create(self, layer_id: str, parent: str | None) -> None:
         def fill(fd: int) -> None:
@@ -42,29 +42,6 @@ class Vfs:
                 os.close(source)
 
         self._layout.create(layer_id, parent, fill)
-
-    def remove(self, layer_id: str, *, later: bool = False) -> None:
-        if self._layout.discard(layer_id) and not later:
-            self._layout.sweep()
-
-    def rename(self, layer_id: str, new_id: str) -> None:
-        self._layout.rename(layer_id, new_id)
-
-    def sweep(self) -> None:
-        self._layout.sweep()
-
-    def exists(self, layer_id: str) -> bool:
-        return self._layout.exists(layer_id)
-
-    def layers(self) -> list[str]:
-        return self._layout.layers()
-
-    def parent(self, layer_id: str) -> str | None:
-        return self._layout.parent(layer_id)
-
-    def diff_dir(self, layer_id: str) -> Path:
-        self._layout.require(layer_id)
-        return self._layout.path(layer_id) / "diff"
 
     def mount_spec(self, layer_id: str, *, readonly: bool = False) -> MountSpec:
         return MountSpec("bind", (self.diff_dir(layer_id),), readonly=readonly)
