@@ -37,8 +37,8 @@ def main() -> None:
     try:
         run(options)
     except (WherryError, OSError) as error:
-        print(f"wherryd: cannot start: {error}", file=sys.stderr)
-        sys.exit(1)
+        print(f"wherryd: cannot start: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # threads of a Daemon that is half made would keep the process for ever
 
 
 def run(options: Options) -> None:

@@ -1,6 +1,7 @@
 """What wherryd promises of itself: two side by side, containers that outlive it, its flags, one daemon per root."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -93,3 +94,11 @@ def test_one_daemon_per_root() -> None:
         again = subprocess.run([BIN / "wherryd", "--data-root", made.data_root, "--exec-root", made.dir / "other", "-b", "weother0"],
                                capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
         assert again.returncode == 1 and "another wherryd uses" in again.stderr
+
+
+def test_a_daemon_that_cannot_start_ends(tmp_path: Path) -> None:
+    """A launcher that fails at its start, when threads of the daemon run already."""
+    argv = [BIN / "wherryd", "--data-root", tmp_path / "data", "--exec-root", tmp_path / "run", "-b", "weend0"]
+    refused = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False,
+                             env={**os.environ, "WHERRY_FAILPOINT": "launcher:launcher: mount namespace:before:error"})  # fmt: skip
+    assert refused.returncode == 1 and "cannot start" in refused.stderr, refused

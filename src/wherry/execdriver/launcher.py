@@ -236,7 +236,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.setsid()
-    enter_small_room(sys.argv[2])
+    with step("launcher: mount namespace"):
+        enter_small_room(sys.argv[2])
     launcher = Launcher(control)
     process.boot_id()  # read once, for all monitors
     if os.environ.get("WHERRY_AUDIT"):
