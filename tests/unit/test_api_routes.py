@@ -30,6 +30,7 @@ from wherry.daemon import attach, create, exec, kill, restart, start, stop, wait
 from wherry.daemon.containers import Containers
 from wherry.daemon.daemon import Daemon
 from wherry.daemon.events import EventBus
+from wherry.daemon.options import Options
 from wherry.graphdriver import open_driver
 from wherry.image.store import ImageStore
 from wherry.model.config import Config, HostConfig, NetworkingConfig
@@ -49,7 +50,7 @@ class FakeDaemon(Daemon):
     """The stores of a Daemon without its processes."""
 
     def __init__(self, root: Path) -> None:
-        self.options: Any = SimpleNamespace(data_root=root, iptables=True, default_shm_size=64 << 20, log_opts={})
+        self.options: Any = Options(data_root=root, log_driver="none", log_level="debug", live_restore=False, init_path="/opt/tini")
         self.db = Database(root / "wherry.db")
         self.events = EventBus()
         self.driver = open_driver("vfs", root)
@@ -196,6 +197,7 @@ def test_version_and_info(client: Client, daemon: FakeDaemon) -> None:
     shown = client("GET", "/info")[1]
     assert set(shown) == set(INFO.split())
     assert (shown["Containers"], shown["ContainersRunning"], shown["ContainersStopped"], shown["Images"]) == (2, 1, 1, 1)
+    assert (shown["LoggingDriver"], shown["Debug"], shown["LiveRestoreEnabled"], shown["InitBinary"]) == ("none", True, False, "/opt/tini")
     assert shown["ID"] == client("GET", "/info")[1]["ID"] and "FirewallBackend" not in client("GET", "/v1.48/info")[1]
 
 

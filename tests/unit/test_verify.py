@@ -70,3 +70,18 @@ def test_detach_keys() -> None:
     for wrong in ("ctrl-1", "xx", "ctrl-"):
         with pytest.raises(InvalidArgument):
             parse_keys(wrong)
+
+
+@pytest.mark.parametrize(("config", "host", "said"), [
+    (Config(hostname="x"), HostConfig(network_mode="container:a"), "hostname and the network mode"),
+    (Config(exposed_ports={"80/tcp": {}}), HostConfig(network_mode="container:a"), "port exposing and the container type"),
+    (Config(), HostConfig(network_mode="container:a", publish_all_ports=True), "port publishing and the container type"),
+    (Config(), HostConfig(network_mode="container:a", port_bindings={"80/tcp": None}), "port publishing and the container type"),
+    (Config(), HostConfig(network_mode="container:a", dns=["1.1.1.1"]), "dns and the network mode"),
+    (Config(), HostConfig(network_mode="container:a", extra_hosts=["a:1.1.1.1"]), "custom host-to-IP mapping"),
+    (Config(hostname="x"), HostConfig(network_mode="bridge", uts_mode="host"), "hostname and the UTS mode"),
+])
+def test_modes_that_exclude_options(config: Config, host: HostConfig, said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        verify._check_modes(config, host)
+    verify._check_modes(Config(), HostConfig(network_mode="container:a"))

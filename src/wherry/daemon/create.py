@@ -32,7 +32,7 @@ def create(d: Daemon, name: str | None, asked: Config, host: HostConfig, network
         with step("C4 runconfig merge"):
             config = runconfig.merge(defaults, asked)
             argv = runconfig.argv_of(config)
-            host, warnings = verify.verify(d, config, host)
+            host, warnings = verify.verify(d, asked, config, host)
         identifier = new_id()
         wanted = _name(d, name)
         if not config.hostname and not host.network_mode.startswith("container:"):

@@ -28,6 +28,7 @@ _FEATURES = {
     "OomKillDisable": Resources(memory=64 << 20, oom_kill_disable=True),
 }
 
+
 def go_arch() -> str:
     machine = platform.machine()
     return _GO_ARCH.get(machine, machine)
@@ -72,11 +73,11 @@ def info_json(d: Daemon, now: int) -> dict[str, Any]:
         "Plugins": {"Volume": ["local"], "Network": ["bridge", "host", "null"], "Authorization": None, "Log": ["json-file"]},
         **_features(d),
         "IPv4Forwarding": _read("/proc/sys/net/ipv4/ip_forward") == "1",
-        "Debug": False,
+        "Debug": d.options.log_level == "debug",
         "NFd": len(os.listdir("/proc/self/fd")),
         "NGoroutines": threading.active_count(),
         "SystemTime": rfc3339(now),
-        "LoggingDriver": "json-file",
+        "LoggingDriver": d.options.log_driver,
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": "2" if d.cgroups.version == "v2" else "1",
         "NEventsListener": d.events.listeners,
@@ -99,9 +100,9 @@ def info_json(d: Daemon, now: int) -> dict[str, Any]:
         "Runtimes": {RUNTIME: {"path": ""}},
         "DefaultRuntime": RUNTIME,
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "", "RemoteManagers": None},
-        "LiveRestoreEnabled": True,
+        "LiveRestoreEnabled": d.options.live_restore,
         "Isolation": "",
-        "InitBinary": "tini-static",
+        "InitBinary": d.options.init_path,
         "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": ""}, "InitCommit": {"ID": ""},
         "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=cgroupns"] if d.cgroups.version == "v2" else [])],
         "FirewallBackend": {"Driver": "nftables" if d.options.iptables else "none"},

@@ -23,11 +23,11 @@ _SYSCTLS = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "ke
             "kernel.shm_rmid_forced")
 
 
-def verify(d: Daemon, config: Config, host: HostConfig) -> tuple[HostConfig, list[str]]:
-    """The HostConfig as it is recorded, and warnings. InvalidArgument names what is wrong."""
+def verify(d: Daemon, asked: Config, config: Config, host: HostConfig) -> tuple[HostConfig, list[str]]:
+    """The HostConfig as it is recorded, and warnings. `config` is `asked` with the image's defaults. InvalidArgument names what is wrong."""
     host = _defaults(d, host)
     _check_process(config, host)
-    _check_modes(config, host)
+    _check_modes(asked, host)
     _check_resources(host)
     warnings = []
     if config.healthcheck is not None and config.healthcheck.test not in (None, [], ["NONE"]):
@@ -122,17 +122,23 @@ def _check_process(config: Config, host: HostConfig) -> None:
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
 
 
-def _check_modes(config: Config, host: HostConfig) -> None:
+def _check_modes(asked: Config, host: HostConfig) -> None:
+    """What excludes each other, as far as the client asked for it: an image may well expose ports that its container does not have."""
     network = host.network_mode
     if network not in ("bridge", "none", "host") and not network.startswith("container:"):
         raise InvalidArgument(f"network {network} not found: user-defined networks are not built yet")
-    if network.startswith("container:"):
-        for what, given in (("hostname", config.hostname), ("published ports", host.port_bindings), ("exposed ports", False),
-                            ("extra hosts", host.extra_hosts), ("dns", host.dns)):
-            if given:
-                raise InvalidArgument(f"conflicting options: {what} and the container type network mode")
-    if host.uts_mode == "host" and config.hostname:
+    if host.uts_mode == "host" and asked.hostname:
         raise InvalidArgument("conflicting options: hostname and the UTS mode")
+    if network.startswith("container:"):
+        for given, conflict in (
+            (asked.hostname, "hostname and the network mode"),
+            (host.dns, "dns and the network mode"),
+            (host.extra_hosts, "custom host-to-IP mapping and the network mode"),
+            (host.port_bindings or host.publish_all_ports, "port publishing and the container type network mode"),
+            (asked.exposed_ports, "port exposing and the container type network mode"),
+        ):
+            if given:
+                raise InvalidArgument(f"conflicting options: {conflict}")
     for name in host.sysctls or {}:
         if not _SYSCTL.match(name) or ".." in name:
             raise InvalidArgument(f"invalid sysctl name: {name!r}")

@@ -5,6 +5,9 @@ The daemon builds the Command from these; the lists are Docker's (run-flags of `
 
 from __future__ import annotations
 
+import os
+from functools import cache
+
 from wherry.linux.mount import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, MOUNT_ATTR_STRICTATIME
 from wherry.model.command import Device, Mount
 
@@ -38,8 +41,14 @@ DEV_LINKS = (
 
 
 def masked_paths(cpus: int = 0) -> list[str]:
-    """The default masked paths, with the thermal counters of `cpus` processors (they tell neighbours apart)."""
-    return [*MASKED_PATHS, *(f"/sys/devices/system/cpu/cpu{n}/thermal_throttle" for n in range(cpus))]
+    """The default masked paths, with the thermal counters of those of `cpus` processors that have them (they tell neighbours apart)."""
+    return [*MASKED_PATHS, *_thermal_paths(cpus)]
+
+
+@cache
+def _thermal_paths(cpus: int) -> tuple[str, ...]:
+    paths = (f"/sys/devices/system/cpu/cpu{n}/thermal_throttle" for n in range(cpus))
+    return tuple(path for path in paths if os.path.exists(path))
 
 
 def default_mounts(*, privileged: bool = False, cgroup_readonly: bool = True, shm_size: int = SHM_SIZE) -> list[Mount]:
