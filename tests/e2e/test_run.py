@@ -2,7 +2,9 @@
 
 import os
 import signal
+import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,7 @@ def test_codes_of_the_engines_own_failures(cli: Cli, name: str) -> None:
     assert cli("run", "--rm", "busybox", "/no/such/program", code=127).err
     assert cli("run", "--rm", "busybox", "/etc/passwd", code=126).err
     assert cli("run", "--rm", "busybox", "/etc", code=126).err
+    assert 'exec: "": executable file not found' in cli("run", "--rm", "busybox", "", code=127).err
     assert cli("run", "--rm", "--no-such-flag", "busybox", code=125).err
     assert cli("run", "--rm", "--memory", "nonsense", "busybox", "true", code=125).err
     assert cli("run", "--rm", "--name", "bad/name", "busybox", "true", code=125).err
@@ -151,6 +154,40 @@ def test_read_only_root_with_tmpfs(cli: Cli) -> None:
     result = cli("run", "--rm", "--read-only", "--tmpfs", "/scratch:size=1m", "busybox", "sh", "-c",
                  "touch /x 2>&1; echo y >/scratch/y && cat /scratch/y; mount | grep -c ' /scratch type tmpfs'")  # fmt: skip
     assert "Read-only file system" in result.out and result.out.endswith("y\n1\n")
+
+
+def test_read_only_root_covers_the_engines_files(cli: Cli) -> None:
+    script = "for f in hosts hostname resolv.conf; do echo x 2>/dev/null >>/etc/$f && echo $f; done; touch /dev/shm/x && echo shm"
+    assert cli("run", "--rm", "--read-only", "busybox", "sh", "-c", script, code=None).line == "shm"
+    assert cli("run", "--rm", "busybox", "sh", "-c", script).line == "hosts\nhostname\nresolv.conf\nshm"
+
+
+def test_message_queues_of_the_hosts_ipc_namespace(cli: Cli) -> None:
+    script = "readlink /proc/self/ns/ipc; grep -c '^mqueue /dev/mqueue mqueue' /proc/mounts"
+    assert cli("run", "--rm", "--ipc", "host", "busybox", "sh", "-c", script).line == f"{os.readlink('/proc/self/ns/ipc')}\n1"
+
+
+def test_sysctl_of_a_network_that_is_joined(cli: Cli, name: str) -> None:
+    cli("run", "-d", "--name", name, "busybox", "sleep", "100")
+    join = ("run", "--rm", "--network", f"container:{name}")
+    cli(*join, "--sysctl", "net.ipv4.ip_unprivileged_port_start=81", "busybox", "true")
+    assert cli("exec", name, "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start").line == "81"
+    cli("run", "-d", "--name", f"{name}-host", "--network", "host", "busybox", "sleep", "100")
+    joined = cli("run", "--rm", "--network", f"container:{name}-host", "--sysctl", "net.ipv4.ip_forward=1", "busybox", "true", code=125)
+    assert "not allowed in host network namespace" in joined.err
+    assert "port exposing and the container type network mode" in cli(*join, "--expose", "80", "busybox", code=125).err
+
+
+def test_devices_below_a_directory_keep_their_modes(cli: Cli, tmp_path: Path) -> None:
+    os.mknod(tmp_path / "mine", stat.S_IFCHR | 0o604, os.makedev(1, 3))
+    os.chmod(tmp_path / "mine", 0o604)
+    os.chown(tmp_path / "mine", 5, 6)
+    assert cli("run", "--rm", "--device", f"{tmp_path}:/dev/all", "busybox", "stat", "-c", "%a %u %g %t:%T", "/dev/all/mine").line == "604 5 6 1:3"
+
+
+def test_unknown_names_are_told_whatever_else_fails_by_them(cli: Cli) -> None:
+    for _ in range(5):  # the init may be gone before its veth is made
+        assert "unable to find user nosuch" in cli("run", "--rm", "--user", "nosuch", "busybox", "id", code=125).err
 
 
 def test_standard_streams_can_be_opened_by_name(cli: Cli) -> None:

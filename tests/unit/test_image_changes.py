@@ -26,10 +26,21 @@ from wherry.model.errors import InvalidArgument
         ("WORKDIR a/../b", "WorkingDir", "/b"),
         ("STOPSIGNAL SIGINT", "StopSignal", "SIGINT"),
         ("ONBUILD RUN x", "OnBuild", ["RUN x"]),
+        ("HEALTHCHECK NONE", "Healthcheck", {"Test": ["NONE"]}),
+        ("HEALTHCHECK --interval=1m30s --retries=3 CMD a b", "Healthcheck",
+         {"Test": ["CMD-SHELL", "a b"], "Interval": 90_000_000_000, "Retries": 3}),
+        ('HEALTHCHECK CMD ["a", "b"]', "Healthcheck", {"Test": ["CMD", "a", "b"]}),
     ],
 )
 def test_changes(line: str, key: str, value: object) -> None:
     assert apply({}, [line])[key] == value
+
+
+@pytest.mark.parametrize("line", ["HEALTHCHECK", "HEALTHCHECK CMD", "HEALTHCHECK --foo=1 CMD x", "HEALTHCHECK --interval=x CMD x",
+                                  "HEALTHCHECK --interval=1us CMD x", "HEALTHCHECK --retries=-1 CMD x", "HEALTHCHECK NONE x", "HEALTHCHECK x"])
+def test_bad_health_checks(line: str) -> None:
+    with pytest.raises(InvalidArgument, match="HEALTHCHECK"):
+        apply({}, [line])
 
 
 def test_changes_add_up_and_leave_the_old_alone() -> None:

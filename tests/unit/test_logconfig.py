@@ -19,7 +19,7 @@ def test_defaults_fill_what_is_not_asked() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [{"max-size": "x"}, {"max-size": "0"}, {"max-file": "2"}, {"max-size": "1k", "max-file": "-1"}, {"max-size": "1k", "max-file": "x"}, {"a": ""}],
+    [{"max-size": "x"}, {"max-size": "0"}, {"max-file": "0"}, {"max-size": "1k", "max-file": "-1"}, {"max-size": "1k", "max-file": "x"}, {"a": ""}],
 )
 def test_refused(config: dict[str, str]) -> None:
     with pytest.raises(InvalidArgument):

@@ -21,7 +21,7 @@ def test_signals(text: str, number: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "65", "SIGFOO", "-9", "RTMIN+99", "٣"])
 def test_bad_signals(text: str) -> None:
-    with pytest.raises(InvalidArgument, match="Invalid signal"):
+    with pytest.raises(InvalidArgument, match="invalid signal"):
         verify.parse_signal(text)
 
 
@@ -85,3 +85,32 @@ def test_modes_that_exclude_options(config: Config, host: HostConfig, said: str)
     with pytest.raises(InvalidArgument, match=said):
         verify._check_modes(config, host)
     verify._check_modes(Config(), HostConfig(network_mode="container:a"))
+
+
+def test_resources_that_cannot_be() -> None:
+    for host, said in (
+        (HostConfig(memory_reservation=1 << 20), "Minimum memory reservation allowed is 6MB"),
+        (HostConfig(nano_cpus=1_000_000_000, cpu_quota=5000), "Nano CPUs and CPU Quota cannot both be set"),
+        (HostConfig(nano_cpus=1_000_000_000, cpu_period=5000), "Nano CPUs and CPU Period cannot both be set"),
+        (HostConfig(cpuset_cpus="x"), "Invalid value x for cpuset cpus: invalid format: x"),
+        (HostConfig(cpuset_mems="8000"), "Requested memory nodes are not available - requested 8000, available: 0"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            verify._check_resources(host)
+
+
+def test_names_that_are_not() -> None:
+    for host, said in (
+        (HostConfig(cap_add=["FOO"]), 'invalid CapAdd: unknown capability: "FOO"'),
+        (HostConfig(cap_drop=["CAP_FOO"], privileged=True), 'invalid CapDrop: unknown capability: "CAP_FOO"'),
+        (HostConfig(annotations={"": "x"}), "the empty string is not permitted as an annotation key"),
+    ):
+        with pytest.raises(InvalidArgument, match=said):
+            verify._check_process(Config(), host)
+
+
+def test_sysctls_of_a_network_that_is_joined() -> None:
+    wanted = {"net.ipv4.ip_forward": "1"}
+    verify._check_modes(Config(), HostConfig(network_mode="container:a", sysctls=wanted))
+    with pytest.raises(InvalidArgument, match="not allowed in host network namespace"):
+        verify._check_modes(Config(), HostConfig(network_mode="host", sysctls=wanted))

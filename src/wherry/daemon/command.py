@@ -97,7 +97,7 @@ def _namespaces(d: Daemon, host: HostConfig, sources: Sources) -> Namespaces:
         other = d.containers.get(host.network_mode.removeprefix("container:"))
         if not other.state.running:
             raise Conflict(f"cannot join network of a non running container: {other.id}")
-        net = f"fd:{_join_net(other, sources)}"
+        net = "host" if network_owner(d, other).host.network_mode == "host" else f"fd:{_join_net(other, sources)}"
     return Namespaces(
         uts="host" if host.uts_mode == "host" else "new", ipc="host" if host.ipc_mode == "host" else "new",
         pid="host" if host.pid_mode == "host" else "new", net=net, cgroup="new" if host.cgroupns_mode == "private" else "host",
@@ -158,9 +158,8 @@ def _devices(host: HostConfig) -> list[Device]:
     found = {}
     for path, target in asked:
         for inside, kind, major, minor in verify.host_devices(path, target):
-            have = os.stat(path) if inside == target else None
-            mode, uid, gid = (have.st_mode & 0o777, have.st_uid, have.st_gid) if have is not None else (0o660, 0, 0)
-            found[inside] = Device(inside, kind, major, minor, mode, uid, gid)
+            have = os.stat(path + inside.removeprefix(target))
+            found[inside] = Device(inside, kind, major, minor, have.st_mode & 0o777, have.st_uid, have.st_gid)
     return list(found.values())
 
 
@@ -192,14 +191,16 @@ def _mounts(d: Daemon, container: Container, points: list[tuple[MountPoint, Moun
     if host.ipc_mode == "none":
         kernel = [m for m in kernel if m.kind != "shm"]
     if spaces.ipc == "host":
-        kernel = [m for m in kernel if m.kind not in ("shm", "mqueue")]
-        kernel += [Mount("bind", path, sources.add(mount.open_tree(path))) for path in ("/dev/shm", "/dev/mqueue") if os.path.isdir(path)]
+        kernel = [m for m in kernel if m.kind != "shm"]  # a fresh mount of mqueue shows the queues of the IPC namespace it is made in
+        if os.path.isdir("/dev/shm"):
+            kernel.append(Mount("bind", "/dev/shm", sources.add(mount.open_tree("/dev/shm"))))
     kernel = [m for m in kernel if m.target not in wanted or m.kind in ("proc",)]
     own = [m for _, m in points]
     directory = d.containers.directory(network_owner(d, container).id)
+    flags = mount.MOUNT_ATTR_RDONLY if host.readonly_rootfs else 0
     for target, name in FILES:
         if target not in wanted:
-            own.append(Mount("bind", target, sources.add(mount.open_tree(str(directory / name))), is_dir=False))
+            own.append(Mount("bind", target, sources.add(mount.open_tree(str(directory / name))), is_dir=False, attributes=flags))
     if uses_init(d, host):
         tini = mount.open_tree(d.options.init_path)
         own.append(Mount("bind", "/sbin/docker-init", sources.add(tini), is_dir=False, attributes=mount.MOUNT_ATTR_RDONLY))

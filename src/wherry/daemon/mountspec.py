@@ -25,8 +25,10 @@ _FLAGS = {
 _CLEARS = {
     "rw": mnt.MOUNT_ATTR_RDONLY, "suid": mnt.MOUNT_ATTR_NOSUID, "dev": mnt.MOUNT_ATTR_NODEV, "exec": mnt.MOUNT_ATTR_NOEXEC,
     "atime": mnt.MOUNT_ATTR_NOATIME, "diratime": mnt.MOUNT_ATTR_NODIRATIME, "relatime": mnt.MOUNT_ATTR_STRICTATIME | mnt.MOUNT_ATTR_NOATIME,
-    "nostrictatime": mnt.MOUNT_ATTR_STRICTATIME, "defaults": 0,
+    "nostrictatime": mnt.MOUNT_ATTR_STRICTATIME, "defaults": 0, "async": 0, "nomand": 0, "private": 0, "rprivate": 0,
 }  # fmt: skip
+#: Words that Docker knows for a tmpfs too.
+_TMPFS_LATER = ("sync", "dirsync", "mand", "norelatime", "shared", "rshared", "slave", "rslave", "unbindable", "runbindable")
 _TMPFS_DATA = ("size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol")
 _TMPFS_DEFAULTS = mnt.MOUNT_ATTR_NOSUID | mnt.MOUNT_ATTR_NODEV | mnt.MOUNT_ATTR_NOEXEC
 
@@ -199,6 +201,8 @@ def parse_tmpfs(text: str) -> tuple[int, dict[str, str | None]]:
             attributes &= ~_CLEARS[word]
         elif key in _TMPFS_DATA and equals and value:
             data[key] = value
+        elif word in _TMPFS_LATER:
+            raise Unimplemented(f'the tmpfs option "{word}" is not built yet')
         else:
             raise InvalidArgument(f'invalid tmpfs option "{word}"')
     return attributes, data

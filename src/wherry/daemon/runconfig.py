@@ -66,6 +66,6 @@ def _merge_health(image: dict[str, Any] | None, asked: HealthConfig | None) -> H
 def argv_of(config: Config) -> list[str]:
     """What is executed: entrypoint and command. InvalidArgument where there is none."""
     argv = [*(config.entrypoint or []), *(config.cmd or [])]
-    if not argv or argv == [""]:
+    if not argv or (config.entrypoint == [""] and not config.cmd):
         raise InvalidArgument("no command specified")
     return argv

@@ -88,7 +88,7 @@ def parse_signal(text: str) -> int:
     try:
         return int(signal.Signals[name])
     except KeyError:
-        raise InvalidArgument(f"Invalid signal: {text}") from None
+        raise InvalidArgument(f"invalid signal: {text}") from None
 
 
 def _check_process(config: Config, host: HostConfig) -> None:
@@ -104,13 +104,16 @@ def _check_process(config: Config, host: HostConfig) -> None:
     for argument in [*(config.entrypoint or []), *(config.cmd or [])]:
         if "\0" in argument:
             raise InvalidArgument("an argument of the command contains a NUL byte")
-    try:
-        capability.resolve(host.cap_add or (), host.cap_drop or (), host.privileged)
-    except ValueError as error:
-        raise InvalidArgument(str(error)) from None
+    for field, names in (("CapAdd", host.cap_add), ("CapDrop", host.cap_drop)):
+        try:
+            capability.resolve(names or ())
+        except InvalidArgument as error:
+            raise InvalidArgument(f"invalid {field}: {error}") from None
     security_options(host)
     if not -1000 <= host.oom_score_adj <= 1000:
         raise InvalidArgument(f"Invalid value {host.oom_score_adj}, range for oom score adj is [-1000, 1000]")
+    if "" in (host.annotations or {}):
+        raise InvalidArgument("invalid Annotations: the empty string is not permitted as an annotation key")
     policy = host.restart_policy
     if policy.name not in ("", "no", "always", "unless-stopped", "on-failure"):
         raise InvalidArgument(f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'")
@@ -143,7 +146,7 @@ def _check_modes(asked: Config, host: HostConfig) -> None:
         if not _SYSCTL.match(name) or ".." in name:
             raise InvalidArgument(f"invalid sysctl name: {name!r}")
         if name.startswith("net."):
-            if network != "bridge" and network != "none":
+            if network == "host":
                 raise InvalidArgument(f"sysctl '{name}' not allowed in host network namespace")
         elif not (name in _SYSCTLS or name.startswith("fs.mqueue.")):
             raise InvalidArgument(f"sysctl '{name}' is not in a separate kernel namespace")
@@ -159,13 +162,16 @@ def _check_resources(host: HostConfig) -> None:
         raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
     if memory > 0 and 0 < swap < memory:
         raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
+    if 0 < host.memory_reservation < MIN_MEMORY:
+        raise InvalidArgument("Minimum memory reservation allowed is 6MB")
     if host.memory_reservation and memory and memory < host.memory_reservation:
         raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")
     if host.memory_swappiness is not None and host.memory_swappiness != -1 and not 0 <= host.memory_swappiness <= 100:
         raise InvalidArgument(f"Invalid value: {host.memory_swappiness}, valid memory swappiness range is 0-100")
     cpus = os.cpu_count() or 1
     if host.nano_cpus and (host.cpu_quota or host.cpu_period):
-        raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
+        what = "Quota" if host.cpu_quota else "Period"
+        raise InvalidArgument(f"Conflicting options: Nano CPUs and CPU {what} cannot both be set")
     if host.nano_cpus < 0 or host.nano_cpus > cpus * 1_000_000_000:
         raise InvalidArgument(f"range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available")
     if host.cpu_shares < 0:
@@ -176,32 +182,31 @@ def _check_resources(host: HostConfig) -> None:
         raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
     if host.blkio_weight and not 10 <= host.blkio_weight <= 1000:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
-    _check_cpuset(host.cpuset_cpus, "/sys/devices/system/cpu/online", "CPUs")
-    _check_cpuset(host.cpuset_mems, "/sys/devices/system/node/online", "memory nodes")
+    _check_cpuset(host.cpuset_cpus, "/sys/devices/system/cpu/online", "cpuset cpus", "CPUs")
+    _check_cpuset(host.cpuset_mems, "/sys/devices/system/node/online", "cpuset mems", "memory nodes")
     if host.shm_size < 0:
         raise InvalidArgument("SHM size can not be less than 0")
 
 
-def _check_cpuset(asked: str, online_file: str, what: str) -> None:
+def _check_cpuset(asked: str, online_file: str, name: str, what: str) -> None:
     if not asked:
         return
     try:
         with open(online_file) as file:
-            online = parse_cpuset(file.read().strip())
+            listed = file.read().strip()
     except FileNotFoundError:
-        online = {0}
-    if not parse_cpuset(asked) <= online:
-        listed = ",".join(map(str, sorted(online)))
+        listed = "0"
+    if not parse_cpuset(asked, name) <= parse_cpuset(listed):
         raise InvalidArgument(f"Requested {what} are not available - requested {asked}, available: {listed}")
 
 
-def parse_cpuset(text: str) -> set[int]:
+def parse_cpuset(text: str, name: str = "cpuset") -> set[int]:
     """`0-3,7` as numbers; cpuset(7), "List format"."""
     found: set[int] = set()
     for part in text.split(","):
         low, dash, high = part.partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()) or int(high or low) > 8191 or int(high or low) < int(low):
-            raise InvalidArgument(f"Invalid value {text} for cpuset")
+            raise InvalidArgument(f"Invalid value {text} for {name}: invalid format: {part}")
         found |= set(range(int(low), int(high or low) + 1))
     return found
 
@@ -260,7 +265,8 @@ def host_devices(path: str, target: str) -> list[tuple[str, str, int, int]]:
     try:
         found = os.stat(path)
     except OSError as error:
-        raise InvalidArgument(f'error gathering device information while adding custom device "{path}": {error.strerror}') from None
+        why = (error.strerror or str(error)).lower()
+        raise InvalidArgument(f'error gathering device information while adding custom device "{path}": {why}') from None
     if modes.S_ISDIR(found.st_mode):
         inside = []
         for directory, _, files in os.walk(path):

@@ -126,10 +126,10 @@ def _volumes_from(d: _Daemon, identifier: str, wanted: Iterable[str]) -> Iterabl
         for point in d.containers.get(name).record.mounts:
             if point.type == "volume":
                 d.volumes.use(identifier, [point.name])
-            yield _replace(point, rw=point.rw and not read_only, no_copy=True, anonymous=False)
+            yield _replace(point, rw=point.rw and not read_only, mode="", no_copy=True, anonymous=False)
 
 
-def _replace(point: MountPoint, **changes: bool) -> MountPoint:
+def _replace(point: MountPoint, **changes: bool | str) -> MountPoint:
     fields = {name: getattr(point, name) for name in point.__struct_fields__}
     return MountPoint(**{**fields, **changes})
 

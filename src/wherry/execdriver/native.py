@@ -207,7 +207,8 @@ class _Attempt:
 
     def reason(self, error: OSError | EOFError) -> BaseException | Failed:
         """Why it failed: where the init has ended already (a veth finds no namespace then), what the init said is the cause."""
-        if self.pidfd < 0 or not select.select([self.pidfd], [], [], 0)[0]:
+        ending = isinstance(error, ProcessLookupError)  # its namespaces go a moment before its pidfd tells
+        if self.pidfd < 0 or not select.select([self.pidfd], [], [], 5 if ending else 0)[0]:
             return error
         while (message := self.pipe.receive()) is not None:
             if isinstance(message, Failed):

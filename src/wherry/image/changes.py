@@ -1,6 +1,6 @@
 """`--change` of import and commit: single Dockerfile instructions applied to a run configuration.
 
-Docker allows CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, USER, VOLUME and WORKDIR here, and STOPSIGNAL since 1.12 (Dockerfile reference).
+Docker allows CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and WORKDIR here (Dockerfile reference).
 """
 
 from __future__ import annotations
@@ -97,9 +97,50 @@ def _on_build(config: Config, rest: str) -> None:
     config["OnBuild"] = [*(config.get("OnBuild") or ()), rest]
 
 
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|ms|s|m|h))+")
+_UNITS = {"ns": 1, "us": 1000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3600_000_000_000}
+_HEALTH = {"interval": "Interval", "timeout": "Timeout", "start-period": "StartPeriod", "start-interval": "StartInterval", "retries": "Retries"}
+
+
+def _health_check(config: Config, rest: str) -> None:
+    """`NONE`, or options and `CMD` with a shell or exec form (Dockerfile reference, HEALTHCHECK). Durations in nanoseconds."""
+    found: Config = {}
+    while rest.startswith("--"):
+        option, _, rest = rest.partition(" ")
+        rest = rest.strip()
+        name, _, value = option[2:].partition("=")
+        if name not in _HEALTH:
+            raise InvalidArgument(f"HEALTHCHECK: unknown flag: --{name}")
+        found[_HEALTH[name]] = _retries(value) if name == "retries" else _duration(name, value)
+    word, _, command = rest.partition(" ")
+    listed = _json_list(command.strip())
+    if word.upper() == "NONE" and not command and not found:
+        found["Test"] = ["NONE"]
+    elif word.upper() == "CMD" and command.strip():
+        found["Test"] = ["CMD", *listed] if listed is not None else ["CMD-SHELL", command.strip()]
+    else:
+        raise InvalidArgument(f"HEALTHCHECK: NONE, or CMD with a command is needed, not {rest!r}")
+    config["Healthcheck"] = found
+
+
+def _duration(name: str, text: str) -> int:
+    if not _DURATION.fullmatch(text):
+        raise InvalidArgument(f"HEALTHCHECK: --{name}: not a duration: {text!r} (such as 30s)")
+    total = sum(int(float(number) * _UNITS[unit]) for number, unit in re.findall(r"([\d.]+)([a-z]+)", text))
+    if 0 < total < 1_000_000:
+        raise InvalidArgument(f"HEALTHCHECK: --{name} cannot be less than 1ms")
+    return total
+
+
+def _retries(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise InvalidArgument(f"HEALTHCHECK: --retries: not a whole number: {text!r}")
+    return int(text)
+
+
 _VERBS: dict[str, Callable[[Config, str], None]] = {
-    "CMD": _command("Cmd"), "ENTRYPOINT": _entrypoint, "ENV": _env, "EXPOSE": _expose, "LABEL": _label, "ONBUILD": _on_build,
-    "STOPSIGNAL": _stop_signal, "USER": _user, "VOLUME": _volume, "WORKDIR": _workdir,
+    "CMD": _command("Cmd"), "ENTRYPOINT": _entrypoint, "ENV": _env, "EXPOSE": _expose, "HEALTHCHECK": _health_check, "LABEL": _label,
+    "ONBUILD": _on_build, "STOPSIGNAL": _stop_signal, "USER": _user, "VOLUME": _volume, "WORKDIR": _workdir,
 }
 
 

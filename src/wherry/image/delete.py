@@ -73,15 +73,14 @@ def _delete_by_name(store: ImageStore, image: Image, name: Reference, names: lis
 
 
 def _delete_by_id(store: ImageStore, image: Image, names: list[Reference], force: bool, users: Users) -> Records:
-    for user in users():
-        if user.image_id != image.id:
-            continue
+    using = [user for user in users() if user.image_id == image.id]
+    for user in using:
         if user.running:
             raise _conflict(image, "cannot be forced", f"image is being used by running container {short(user.container_id)}")
-        if not force:
-            raise _conflict(image, "must be forced", f"image is being used by stopped container {short(user.container_id)}")
     if not force and not _single(names) and names:
         raise _conflict(image, "must be forced", "image is referenced in multiple repositories")
+    if not force and using:
+        raise _conflict(image, "must be forced", f"image is being used by stopped container {short(using[0].container_id)}")
     return _untag(store, names) + _remove(store, image)
 
 

@@ -121,6 +121,8 @@ class ImageStore:
         target = parse(f"{repo}:{tag}" if tag else repo)
         if target.digest:
             raise InvalidArgument("refusing to create a tag with a digest reference")
+        if target.familiar_name == "sha256":
+            raise InvalidArgument("refusing to create an ambiguous tag using digest algorithm as name")
         self.tags.set(target.with_default_tag(), image.id)
 
     def delete(self, ref: str, *, force: bool, prune: bool, users: Users) -> Records:

@@ -63,7 +63,7 @@ def _become(command: Command, fds: list[int], pipe: SyncPipe) -> None:
         own_net, own_ipc = command.namespaces.net == "new", command.namespaces.ipc == "new"
         if own_net:
             set_network_sysctls(proc)
-        procfs.set_sysctls(proc, command.sysctls, own_net=own_net, own_ipc=own_ipc)
+        procfs.set_sysctls(proc, command.sysctls, own_net=command.namespaces.net != "host", own_ipc=own_ipc)
     with step("init: wait for Go"):
         pipe.wait_go()
     finalize(process, who, root.fd)

@@ -68,7 +68,7 @@ def check_sysctl(name: str, *, own_net: bool, own_ipc: bool) -> str:
             raise InvalidArgument(f'sysctl "{name}" not allowed in host or joined IPC namespace')
     elif name.startswith(_NET_PREFIX):
         if not own_net:
-            raise InvalidArgument(f'sysctl "{name}" not allowed in host or joined network namespace')
+            raise InvalidArgument(f'sysctl "{name}" not allowed in host network namespace')
     else:
         raise InvalidArgument(f'sysctl "{name}" is not in a separate kernel namespace')
     return "sys/" + "/".join(part.replace("/", ".") for part in parts)

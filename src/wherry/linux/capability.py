@@ -47,7 +47,7 @@ def parse(name: str) -> int:
     if short == "ALL":
         return ALL
     if short not in BITS:
-        raise InvalidArgument(f'invalid capability: "{name}"')
+        raise InvalidArgument(f'unknown capability: "{name}"')
     return BITS[short]
 
 

@@ -33,7 +33,7 @@ def check_name(name: str, what: str = "container") -> str:
     if len(bare) > MAX_NAME:
         raise InvalidArgument(f"Invalid {what} name: {len(bare)} characters, at most {MAX_NAME} are allowed")
     if not NAME.match(bare):
-        raise InvalidArgument(f"Invalid {what} name ({bare!r}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+        raise InvalidArgument(f"Invalid {what} name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
     return bare
 
 

@@ -199,13 +199,20 @@ def remove_tree(parent: int, name: str) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def tree_size(directory: int, depth: int = 0) -> int:
-    """Bytes on disk of all files below a directory, in use on this host as `du` counts them; deeper than 200 levels is not counted."""
+def tree_size(directory: int, depth: int = 0, seen: set[tuple[int, int]] | None = None) -> int:
+    """Bytes of all files below a directory, as Docker counts a volume: their lengths, directories themselves not, a file with several names
+    once. Deeper than 200 levels is not counted."""
+    seen = set() if seen is None else seen
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
-            total += entry.stat(follow_symlinks=False).st_blocks * 512
-            if entry.is_dir(follow_symlinks=False) and depth < MAX_COPY_DEPTH:
-                with _directory(directory, entry.name) as inner:
-                    total += tree_size(inner, depth + 1)
+            have = entry.stat(follow_symlinks=False)
+            if entry.is_dir(follow_symlinks=False):
+                if depth < MAX_COPY_DEPTH:
+                    with _directory(directory, entry.name) as inner:
+                        total += tree_size(inner, depth + 1, seen)
+            elif (have.st_dev, have.st_ino) not in seen:
+                if have.st_nlink > 1:
+                    seen.add((have.st_dev, have.st_ino))
+                total += have.st_size
     return total
