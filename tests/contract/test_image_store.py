@@ -17,6 +17,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,21 +252,22 @@ def test_tag(store: ImageStore) -> None:
 
 
 def test_layer_limit(tmp_path: Path) -> None:
-    """C3: 127 layers with the init and the read-write layer; what passes the check can be mounted. (The images share their layers.)"""
+    """C3: 127 layers with the init and the read-write layer; what passes the check can be mounted."""
     store = open_store(tmp_path, "overlay")
-    one = layer(file("f", b"x"))
-    for total in (126, 127, 128):
-        store.load(docker_archive([one] * (total - 2), f"deep:{total}"), silent)
-        image = store.get(f"deep:{total}")
-        if total > 127:
-            with pytest.raises(InvalidArgument, match="makes 128, and at most 127 can be mounted"):
-                check_layers(image)
-            continue
-        check_layers(image)
-        store.driver.create(f"c{total}", initlayer.ensure(store.driver, image.top_layer))
-        fd = store.driver.open_mount(f"c{total}")
-        assert Path(f"/proc/self/fd/{fd}/f").read_bytes() == b"x"
-        os.close(fd)
+    store.load(docker_archive([layer(file("f", b"x"))], "deep:1"), silent)
+    image = store.get("deep:1")
+    with pytest.raises(InvalidArgument, match="makes 128, and at most 127 can be mounted"):
+        check_layers(replace(image, diff_ids=image.diff_ids * 126))
+    check_layers(replace(image, diff_ids=image.diff_ids * 125))
+    top = image.top_layer
+    for number in range(124):
+        store.driver.create(f"img-{number}", top)
+        top = f"img-{number}"
+    store.driver.create("c", initlayer.ensure(store.driver, top))
+    assert len(store.driver.mount_spec("c").lowers) == 126, "and the read-write layer on them"
+    fd = store.driver.open_mount("c")
+    assert Path(f"/proc/self/fd/{fd}/f").read_bytes() == b"x"
+    os.close(fd)
 
 
 def test_loads_at_the_same_time(store: ImageStore) -> None:
