@@ -8,7 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from wherry.linux import netlink, process
+from wherry.linux import process, rtnetlink
 
 
 class Namespace:
@@ -22,7 +22,7 @@ class Namespace:
     @staticmethod
     def _enter() -> int:
         process.unshare(process.CLONE_NEWNET)
-        netlink.loopback_up()
+        rtnetlink.loopback_up()
         return os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     def run(self, call, *args, **kwargs):
@@ -53,16 +53,16 @@ def wire(left: Namespace, left_name: str, left_address: str, right: Namespace, r
     """A cable between two namespaces, with an address at each end."""
 
     def make() -> None:
-        with netlink.Netlink() as kernel:
-            kernel.batch(netlink.veth_add(left_name, right_name, peer_netns=right.fd))
+        with rtnetlink.Rtnetlink() as kernel:
+            kernel.batch(rtnetlink.veth_add(left_name, right_name, peer_netns=right.fd))
 
     left.run(make)
-    left.run(netlink.configure, left_name, left_address, prefix_len, "")
-    right.run(netlink.configure, right_name, right_address, prefix_len, "")
+    left.run(rtnetlink.configure, left_name, left_address, prefix_len, "")
+    right.run(rtnetlink.configure, right_name, right_address, prefix_len, "")
 
 
 def connect_veth(veth: str, bridge: str, *, pid: int = 0, netns: int = -1, peer: str = "eth0", mac: str = "", mtu: int = 0) -> None:
     """What the monitor does for a container: `veth` as a port of `bridge`, its other end in the namespace of `pid` or `netns`."""
-    with netlink.Netlink() as kernel:
+    with rtnetlink.Rtnetlink() as kernel:
         master = kernel.link(bridge).index
-        kernel.batch(netlink.veth_add(veth, peer, peer_pid=pid, peer_netns=netns, peer_mac=mac, mtu=mtu, master=master))
+        kernel.batch(rtnetlink.veth_add(veth, peer, peer_pid=pid, peer_netns=netns, peer_mac=mac, mtu=mtu, master=master))

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from namespaces import Namespace, connect_veth
-from wherry.linux import netlink
-from wherry.linux.netlink import Netlink
+from wherry.linux import netlink, rtnetlink
+from wherry.linux.rtnetlink import Rtnetlink
 from wherry.model.errors import Internal, InvalidArgument
 from wherry.network.bridge import Bridge, BridgeOptions
 from wherry.network.proxyclient import ProxyClient
@@ -43,19 +43,19 @@ def make(tmp_path):
     database.close()
 
 
-def links() -> dict[str, netlink.Link]:
-    with Netlink() as kernel:
+def links() -> dict[str, rtnetlink.Link]:
+    with Rtnetlink() as kernel:
         return {link.name: link for link in kernel.links()}
 
 
 def addresses(name: str) -> set[str]:
-    with Netlink() as kernel:
+    with Rtnetlink() as kernel:
         index = kernel.link(name).index
         return {f"{a.address}/{a.prefix_len}" for a in kernel.addresses() if a.index == index}
 
 
 def batch(*requests: netlink.Request) -> None:
-    with Netlink() as kernel:
+    with Rtnetlink() as kernel:
         kernel.batch(*requests)
 
 
@@ -87,17 +87,17 @@ def test_two_bridges_side_by_side_choose_different_subnets(host, make):
 
 def test_the_subnet_avoids_addresses_and_routes_and_stays_when_one_comes_later(host, make):
     def occupy(address: str) -> None:
-        with Netlink() as kernel:
-            kernel.batch(netlink.addr_add(1, address, 16))
+        with Rtnetlink() as kernel:
+            kernel.batch(rtnetlink.addr_add(1, address, 16))
 
     host.run(occupy, "172.17.5.5")
-    host.run(batch, netlink.route_add("172.18.99.0", 24, index=1))
+    host.run(batch, rtnetlink.route_add("172.18.99.0", 24, index=1))
     bridge = make()
     host.run(bridge.up)
     assert str(bridge.address) == "172.19.0.1/16"
     bridge.allocate("a" * 64)
     again = make()
-    host.run(batch, netlink.route_add("172.19.7.0", 24, index=1))
+    host.run(batch, rtnetlink.route_add("172.19.7.0", 24, index=1))
     host.run(again.up)
     assert str(again.address) == "172.19.0.1/16", "a subnet with containers in it stays"
 
@@ -106,8 +106,8 @@ def test_after_a_reboot_a_recorded_subnet_that_collides_is_given_up(host, make):
     bridge = make()
     host.run(bridge.up)
     bridge.allocate("a" * 64)
-    host.run(batch, netlink.link_del("wherry0"))
-    host.run(batch, netlink.addr_add(1, "172.17.9.9", 24))
+    host.run(batch, rtnetlink.link_del("wherry0"))
+    host.run(batch, rtnetlink.addr_add(1, "172.17.9.9", 24))
     host.run(bridge.up)
     assert str(bridge.address) == "172.18.0.1/16"
     assert host.run(addresses, "wherry0") == {"172.18.0.1/16"}
@@ -133,12 +133,12 @@ def test_a_bad_bip_is_refused(make, bip):
 
 
 def test_an_existing_bridge_keeps_its_address_and_another_kind_of_link_is_refused(host, make):
-    host.run(batch, netlink.bridge_add("mine0"))
-    host.run(netlink.configure, "mine0", "10.5.0.1", 24, "")
+    host.run(batch, rtnetlink.bridge_add("mine0"))
+    host.run(rtnetlink.configure, "mine0", "10.5.0.1", 24, "")
     bridge = make(name="mine0")
     host.run(bridge.up)
     assert str(bridge.address) == "10.5.0.1/24"
-    host.run(batch, netlink.veth_add("vethA", "vethB"))
+    host.run(batch, rtnetlink.veth_add("vethA", "vethB"))
     with pytest.raises(Internal, match="vethA"):
         host.run(make(name="vethA").up)
 
@@ -150,7 +150,7 @@ def test_a_container_is_reachable_through_its_veth(host, make):
     assert end == bridge.allocate("a" * 64)
     with Namespace() as box:
         host.run(connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac, mtu=end.mtu)
-        box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
+        box.run(rtnetlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
         inside = box.run(links)["eth0"]
         assert (inside.mac, inside.mtu) == (end.mac, 1400)
         assert host.run(links)[end.veth].master == host.run(links)["wherry0"].index
@@ -192,30 +192,30 @@ def test_the_first_packet_of_a_container_is_not_lost(host, make):
     bridge = make()
     host.run(bridge.up)
     server = host.run(socket.create_server, ("0.0.0.0", 99), backlog=99)
-    host_side = host.run(Netlink)
+    host_side = host.run(Rtnetlink)
     for number in range(25):
         end = bridge.allocate(str(number))
         with Namespace() as box:
             host.run(connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac)
-            box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
+            box.run(rtnetlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
             assert host_side.settle([end.veth, end.bridge])
             box.run(socket.create_connection, (end.gateway, 99), 0.5).close()
     assert not host_side.settle(["vethgone"])
-    host.run(batch, netlink.veth_add("vethA", "vethB"))
+    host.run(batch, rtnetlink.veth_add("vethA", "vethB"))
     assert not host_side.settle(["vethA"], 0.01), "its peer is down"
     host_side.close()
     server.close()
 
 
 def test_settle_is_woken_by_the_link_that_comes_up(host):
-    host.run(batch, netlink.veth_add("vethA", "vethB"))
-    with Namespace() as box, host.run(Netlink) as host_side, ThreadPoolExecutor(1) as waiter:
+    host.run(batch, rtnetlink.veth_add("vethA", "vethB"))
+    with Namespace() as box, host.run(Rtnetlink) as host_side, ThreadPoolExecutor(1) as waiter:
 
         def move() -> None:
-            with Netlink() as kernel:
-                kernel.batch(netlink.link_set(kernel.link("vethB").index, netns=box.fd))
+            with Rtnetlink() as kernel:
+                kernel.batch(rtnetlink.link_set(kernel.link("vethB").index, netns=box.fd))
 
         host.run(move)
         waiting = waiter.submit(host_side.settle, ["vethA"], 20.0)
-        box.run(netlink.configure, "vethB", "10.0.0.2", 24, "")
+        box.run(rtnetlink.configure, "vethB", "10.0.0.2", 24, "")
         assert waiting.result(10)

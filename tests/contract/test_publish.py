@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import pytest
 
 from namespaces import Namespace, connect_veth, wire
-from wherry.linux import netlink
+from wherry.linux import rtnetlink
 from wherry.linux.conntrack import Conntrack
 from wherry.model.errors import Internal
 from wherry.network.bridge import Bridge, BridgeOptions, write_sysctl
@@ -65,8 +65,8 @@ class World:
         for one in (self.host, self.other):
             one.run(write_sysctl, "ipv6/conf/default/accept_dad", "0")  # IPv6 addresses serve at once
         wire(self.host, "uplink", "192.0.2.1", self.other, "eth0", "192.0.2.2", 24)
-        self.host.run(batch, lambda i: netlink.addr_add(i, "2001:db8::1", 64), "uplink")
-        self.other.run(batch, lambda i: netlink.addr_add(i, "2001:db8::2", 64), "eth0")
+        self.host.run(batch, lambda i: rtnetlink.addr_add(i, "2001:db8::1", 64), "uplink")
+        self.other.run(batch, lambda i: rtnetlink.addr_add(i, "2001:db8::2", 64), "eth0")
 
     def start_proxy(self) -> None:
         command = [sys.executable, "-c", PROXY, str(self.directory / "proxy.sock"), str(self.directory / "proxy.json")]
@@ -85,7 +85,7 @@ class World:
         self.boxes.append(box)
         end = self.host.run(bridge.allocate, name)
         self.host.run(connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac, mtu=end.mtu)
-        box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
+        box.run(rtnetlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
         assert box.spawn(SERVER, "0.0.0.0", str(port)).stdout.readline() == "ready\n"
         return box, end
 
@@ -100,7 +100,7 @@ class World:
 
 
 def batch(make, name: str) -> None:
-    with netlink.Netlink() as kernel:
+    with rtnetlink.Rtnetlink() as kernel:
         kernel.batch(make(kernel.link(name).index))
 
 
@@ -175,8 +175,8 @@ def test_masquerade_and_default_drop_towards_containers(world):
         assert box.run(tcp, "192.0.2.2", 99) == ("192.0.2.1", b"helloend"), "the way out is masqueraded"
 
         def route() -> None:
-            with netlink.Netlink() as kernel:
-                kernel.batch(netlink.route_add("172.17.0.0", 16, gateway="192.0.2.1"))
+            with rtnetlink.Rtnetlink() as kernel:
+                kernel.batch(rtnetlink.route_add("172.17.0.0", 16, gateway="192.0.2.1"))
 
         world.other.run(route)
         with pytest.raises(TimeoutError):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from namespaces import Namespace, connect_veth
-from wherry.linux import netlink
+from wherry.linux import rtnetlink
 from wherry.network.bridge import Bridge, BridgeOptions, write_sysctl
 from wherry.network.proxyclient import ProxyClient
 from wherry.store.db import Database
@@ -31,7 +31,7 @@ def attack(tmp_path):
         box.run(write_sysctl, "ipv6/conf/default/accept_dad", "0")
         host.run(write_sysctl, "ipv6/conf/wherry0/accept_dad", "0")
         host.run(connect_veth, end.veth, end.bridge, netns=box.fd, mac=end.mac)
-        box.run(netlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
+        box.run(rtnetlink.configure, "eth0", end.address, end.prefix_len, end.gateway)
         yield host, box
         bridge.close()
     db.close()
@@ -60,7 +60,7 @@ def until_sent(box: Namespace) -> None:
 
 
 def global_addresses() -> list[str]:
-    with netlink.Netlink() as kernel:
+    with rtnetlink.Rtnetlink() as kernel:
         return [one.address for one in kernel.addresses(socket.AF_INET6) if one.address.startswith("2001:db8:bad:")]
 
 
@@ -88,7 +88,7 @@ def test_cve_2024_32473_no_ipv6_on_the_bridge(attack):
     host, _ = attack
 
     def of_bridge() -> list[str]:
-        with netlink.Netlink() as kernel:
+        with rtnetlink.Rtnetlink() as kernel:
             index = kernel.link("wherry0").index
             return [one.address for one in kernel.addresses(socket.AF_INET6) if one.index == index]
 

@@ -19,7 +19,7 @@ from wherry.cgroups import Cgroups, Group, Resources, enter
 from wherry.init.container import container_main
 from wherry.init.exec import exec_main
 from wherry.init.syncpipe import Console, Failed, Ready, SyncPipe
-from wherry.linux import netlink, process
+from wherry.linux import process, rtnetlink
 from wherry.model.command import Command
 from wherry.model.steps import Span, Trace, current_trace, set_process, step, use_trace
 
@@ -114,7 +114,7 @@ def start_container(command: Command, fds: list[int], stdio: Stdio, trees: Cgrou
     host = None
     try:
         if command.network.name:
-            host = netlink.Netlink()
+            host = rtnetlink.Rtnetlink()
             fds = [*fds, host.sock.fileno()]
             command = command._replace(network=command.network._replace(host=len(fds) - 1))
         attempt.clone(command, fds, group, _namespace_flags(command), container_main)
@@ -276,11 +276,11 @@ def _namespace_flags(command: Command) -> int:
     return flags
 
 
-def _make_veth(host: netlink.Netlink, command: Command, pid: int) -> None:
+def _make_veth(host: rtnetlink.Rtnetlink, command: Command, pid: int) -> None:
     """One message: the host's end as a port of the bridge, the container's end made inside its namespace. The socket is the init's from
     `Network(state)` on."""
     net = command.network
-    host.batch(netlink.veth_add(net.veth, net.name, peer_pid=pid, peer_mac=net.mac, mtu=net.mtu, master=socket.if_nametoindex(net.bridge)))
+    host.batch(rtnetlink.veth_add(net.veth, net.name, peer_pid=pid, peer_mac=net.mac, mtu=net.mtu, master=socket.if_nametoindex(net.bridge)))
 
 
 # Small files in the exec directory, by descriptor.

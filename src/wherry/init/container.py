@@ -8,7 +8,7 @@ from typing import NoReturn
 from wherry.init import audit, console, devices, masks, procfs, program, report, rootfs, user
 from wherry.init.finalize import finalize
 from wherry.init.syncpipe import SyncPipe
-from wherry.linux import netlink
+from wherry.linux import rtnetlink
 from wherry.linux.process import CLONE_NEWCGROUP, PR_SET_DUMPABLE, prctl, unshare
 from wherry.linux.session import join_new_keyring, setdomainname, sethostname
 from wherry.model.command import Command
@@ -107,13 +107,13 @@ def finish_network(command: Command, fds: list[int], proc: int, pipe: SyncPipe) 
         return
     with step("init: network"):
         if not network.name:
-            netlink.loopback_up()
+            rtnetlink.loopback_up()
             return
         if not network.ipv6:
             procfs.write_if_there(proc, f"sys/net/ipv6/conf/{network.name}/disable_ipv6", "1")
-        netlink.configure(network.name, network.address, network.prefix_len, network.gateway)
+        rtnetlink.configure(network.name, network.address, network.prefix_len, network.gateway)
     if network.host >= 0:
-        with step("init: link carries packets"), netlink.Netlink(fds[network.host]) as host:
+        with step("init: link carries packets"), rtnetlink.Rtnetlink(fds[network.host]) as host:
             host.settle([network.veth, network.bridge])
 
 

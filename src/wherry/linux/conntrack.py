@@ -32,7 +32,7 @@ class Conntrack:
     """A socket to the kernel's table of tracked connections; one thread at a time."""
 
     def __init__(self) -> None:
-        self._kernel = Netlink(protocol=_NETLINK_NETFILTER)
+        self._kernel = Netlink(_NETLINK_NETFILTER)
 
     def close(self) -> None:
         """Close the socket."""

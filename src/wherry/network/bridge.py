@@ -13,8 +13,8 @@ import socket
 from ipaddress import IPv4Interface, IPv4Network
 from typing import NamedTuple
 
-from wherry.linux import netlink
-from wherry.linux.netlink import Link, Netlink
+from wherry.linux import rtnetlink
+from wherry.linux.rtnetlink import Link, Rtnetlink
 from wherry.model.errors import Internal, InvalidArgument, WherryError
 from wherry.network import ipam
 from wherry.network.endpoint import Endpoint, PortMapping, mac_of
@@ -44,7 +44,7 @@ class Bridge:
 
     def __init__(self, db: Database, options: BridgeOptions, proxy: ProxyClient) -> None:
         try:
-            netlink.interface_name(options.name)
+            rtnetlink.interface_name(options.name)
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
         self._db, self.options = db, options
@@ -61,7 +61,7 @@ class Bridge:
     def up(self) -> None:
         """Idempotent, at daemon start: link, address, sysctls, firewall tables (with the recorded ports: live containers go on)."""
         self.warnings = []
-        with Netlink() as kernel:
+        with Rtnetlink() as kernel:
             self.mtu = self.options.mtu or default_mtu(kernel)
             link = find_link(kernel, self.options.name)
             if link is None:
@@ -82,7 +82,7 @@ class Bridge:
             return
         self._close_firewall()
         try:
-            firewall = Firewall(self.options.name, address.network, netlink.port_group(index), self.options.icc)
+            firewall = Firewall(self.options.name, address.network, rtnetlink.port_group(index), self.options.icc)
             self._publisher.firewall = firewall
             self._publisher.restore()
             self.warnings += firewall.foreign_drops()
@@ -98,7 +98,7 @@ class Bridge:
         if firewall is not None:
             firewall.close()
 
-    def _choose(self, kernel: Netlink, link: Link | None) -> IPv4Interface:
+    def _choose(self, kernel: Rtnetlink, link: Link | None) -> IPv4Interface:
         """`--bip`, the recorded address, what an existing bridge has, or a free subnet, in this order. A subnet with containers in it
         stays."""
         recorded = self._pool.recorded()
@@ -116,19 +116,19 @@ class Bridge:
                 return IPv4Interface((one.address, one.prefix_len))
         return ipam.choose_subnet(busy)
 
-    def _make(self, kernel: Netlink, link: Link | None, address: IPv4Interface) -> int:
+    def _make(self, kernel: Rtnetlink, link: Link | None, address: IPv4Interface) -> int:
         """The link, its address and its state as wanted; returns its index."""
         name = self.options.name
         if link is None:
-            kernel.batch(netlink.bridge_add(name, mac_of(str(address.ip)), self.mtu))
+            kernel.batch(rtnetlink.bridge_add(name, mac_of(str(address.ip)), self.mtu))
             link = kernel.link(name)
             write_sysctl(f"ipv6/conf/{name}/accept_ra", "0")
             write_sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
         present = {(a.address, a.prefix_len) for a in kernel.addresses(socket.AF_INET) if a.index == link.index}
         wanted = (str(address.ip), address.network.prefixlen)
-        requests = [netlink.addr_del(link.index, *one) for one in present - {wanted}]
-        requests += [] if wanted in present else [netlink.addr_add(link.index, *wanted)]
-        kernel.batch(*requests, netlink.link_set(link.index, up=True))
+        requests = [rtnetlink.addr_del(link.index, *one) for one in present - {wanted}]
+        requests += [] if wanted in present else [rtnetlink.addr_add(link.index, *wanted)]
+        kernel.batch(*requests, rtnetlink.link_set(link.index, up=True))
         return link.index
 
     def _sysctls(self) -> None:
@@ -154,9 +154,9 @@ class Bridge:
         if self._publisher.firewall is not None:
             self._publisher.firewall.drop_tables()
             self._close_firewall()
-        with Netlink() as kernel:
+        with Rtnetlink() as kernel:
             if find_link(kernel, self.options.name) is not None:
-                kernel.batch(netlink.link_del(self.options.name))
+                kernel.batch(rtnetlink.link_del(self.options.name))
         self._pool.clear()
 
     # Containers
@@ -208,24 +208,24 @@ class Bridge:
         except WherryError as error:
             log.error("%s", error)
             self.warnings.append(str(error))
-        with Netlink() as kernel:
+        with Rtnetlink() as kernel:
             for container, veth in self._pool.held().items():
                 if container not in live:
                     self._remove_veth(kernel, veth)
                     self.release(container)
 
-    def _remove_veth(self, kernel: Netlink, veth: str) -> None:
+    def _remove_veth(self, kernel: Rtnetlink, veth: str) -> None:
         """Delete a recorded veth if it is still a port of this bridge: the kernel may have removed it, and the name found a new use."""
         link, bridge = find_link(kernel, veth), find_link(kernel, self.options.name)
         if link is not None and bridge is not None and link.kind == "veth" and link.master == bridge.index:
             try:
-                kernel.batch(netlink.link_del(veth))
+                kernel.batch(rtnetlink.link_del(veth))
             except OSError as error:
                 if error.errno != errno.ENODEV:
                     raise
 
 
-def find_link(kernel: Netlink, name: str) -> Link | None:
+def find_link(kernel: Rtnetlink, name: str) -> Link | None:
     """The link, or None when there is none of that name."""
     try:
         return kernel.link(name)
@@ -235,14 +235,14 @@ def find_link(kernel: Netlink, name: str) -> Link | None:
         raise
 
 
-def host_networks(kernel: Netlink, without: int = 0) -> list[IPv4Network]:
+def host_networks(kernel: Rtnetlink, without: int = 0) -> list[IPv4Network]:
     """Every network that the host has an address in or a route to, but the default route and those of the link `without`."""
     found = [IPv4Network((a.address, a.prefix_len), strict=False) for a in kernel.addresses(socket.AF_INET) if a.index != without]
     routes = [r for r in kernel.routes(socket.AF_INET) if r.destination and r.index != without]
     return found + [IPv4Network((r.destination, r.prefix_len), strict=False) for r in routes]
 
 
-def default_mtu(kernel: Netlink) -> int:
+def default_mtu(kernel: Rtnetlink) -> int:
     """The smaller of 1500 and the MTU of the device that the default route uses, so that packets are not too big for the way out."""
     ways = {route.index for route in kernel.routes(socket.AF_INET) if not route.destination and route.index}
     return min([1500] + [link.mtu for link in kernel.links() if link.index in ways and link.mtu >= 576])

@@ -69,7 +69,7 @@ def _elements(forwards: Iterable[Forward]) -> dict[str, list[str]]:
 
 def table_text(bridge: str, subnet: IPv4Network, group: int, icc: bool, forwards: Iterable[Forward]) -> str:
     """The whole of our tables as one script, which replaces what is there of them in one transaction. `group` is the device group of the
-    bridge's ports (netlink.port_group)."""
+    bridge's ports (rtnetlink.port_group)."""
     name, device = table_name(bridge), quoted(bridge)
     elements = {where: f"elements = {{ {', '.join(keys)} }}" if keys else "" for where, keys in _elements(forwards).items()}
     between = "accept" if icc else "drop"
