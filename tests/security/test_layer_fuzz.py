@@ -19,6 +19,9 @@ from wherry.model.errors import InvalidArgument
 NAMES = ["a", "b", "a/x", "a/y", "a/x/1", "b/z", "a/x/1/2", "c"]
 
 
+FIRST, SEEDS = int(os.environ.get("WHERRY_FUZZ_FIRST", "2")), int(os.environ.get("WHERRY_FUZZ_SEEDS", "10"))  # set by tools/test-long
+
+
 def entry(pick: random.Random) -> dict[str, Any]:
     name = pick.choice(NAMES)
     above, _, base = name.rpartition("/")
@@ -79,6 +82,6 @@ def test_random_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(2, 12))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS))
 def test_many_random_layers(tmp_path: Path, seed: int) -> None:
     run(tmp_path, seed=seed, rounds=300)
