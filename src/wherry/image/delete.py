@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherry.image.config import Image
-from wherry.image.listing import moment, seconds
+from wherry.image.listing import seconds
 from wherry.image.reference import Reference, parse
 from wherry.model.errors import Conflict
 from wherry.model.filters import Filters
 from wherry.model.ids import short
+from wherry.model.times import SECOND, parse_moment
 
 if TYPE_CHECKING:
     from wherry.image.store import ImageStore
@@ -107,7 +108,7 @@ def prune(store: ImageStore, filters: Filters, users: Users) -> dict[str, Any]:
     """See `ImageStore.prune`: unnamed images, or with `dangling=false` all that no container uses."""
     filters.check_keys(("dangling", "until", "label", "label!"))
     dangling_only = filters.flag("dangling", True)
-    until = min((moment(text) for text in filters.get("until")), default=None)
+    until = min((parse_moment(text, "until") / SECOND for text in filters.get("until")), default=None)
     records: Records = []
     with store.lock:
         in_use = {user.image_id for user in users()}

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-import time
 from collections import Counter
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from wherry.image.config import Image
 from wherry.image.reference import Reference
 from wherry.model.errors import InvalidArgument
 from wherry.model.filters import Filters
+from wherry.model.times import SECOND, parse_date, parse_moment
 
 if TYPE_CHECKING:
     from wherry.image.store import ImageStore
 
 _FILTERS = ("before", "dangling", "label", "reference", "since", "until")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 NEVER = -62135596800.0  # 0001-01-01T00:00:00Z, the zero time of Go
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?)(\.\d+)?(Z|[+-]\d\d:\d\d)?")
 
 
 def summaries(store: ImageStore, filters: Filters, *, all_: bool = False, shared_size: bool = False) -> list[dict[str, Any]]:
@@ -58,7 +55,7 @@ def _dates_fit(store: ImageStore, image: Image, filters: Filters) -> bool:
     return (
         all(created < seconds(store.get(ref).created) for ref in filters.get("before"))
         and all(created > seconds(store.get(ref).created) for ref in filters.get("since"))
-        and all(created < moment(text) for text in filters.get("until"))
+        and all(created < parse_moment(text, "until") / SECOND for text in filters.get("until"))
     )
 
 
@@ -94,22 +91,7 @@ def _shell(pattern: str) -> re.Pattern[str]:
 
 def seconds(text: str) -> float:
     """Unix time of an RFC 3339 text as image configs hold it (nanoseconds allowed); the year 1 where it is none, which clients show as N/A."""
-    found = _TIME.fullmatch(text)
-    if found is None:
+    try:
+        return parse_date(text) / SECOND
+    except ValueError:
         return NEVER
-    whole = datetime.fromisoformat(found[1] + (found[3] or "Z").replace("Z", "+00:00"))
-    return whole.timestamp() + float(found[2] or 0)
-
-
-def moment(text: str) -> float:
-    """Unix time of what `until` takes: Unix seconds, RFC 3339, or a Go duration before now (`10m`, `1h30m`)."""
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if _TIME.fullmatch(text):
-        return seconds(text)
-    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        return seconds(text + "T00:00:00Z")
-    pieces = re.findall(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", text)
-    if not pieces or "".join(number + unit for number, unit in pieces) != text:
-        raise InvalidArgument(f"invalid filter 'until={text}': neither a time nor a duration")
-    return time.time() - sum(float(number) * _UNITS[unit] for number, unit in pieces)

@@ -66,14 +66,19 @@ def parse_moment(text: str, what: str, now: int | None = None) -> int:
     duration = parse_duration(text)
     if duration is not None:
         return (time.time_ns() if now is None else now) - duration
-    date = _DATE.fullmatch(text)
-    if not date:
-        raise InvalidArgument(f"{what} is no time: {text!r} (a Unix time, a duration such as 24h, or a date such as 2026-01-31T12:00:00Z)")
-    year, month, day, hour, minute, second, fraction, zone = date.groups()
     try:
-        moment = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=_zone(zone))
+        return parse_date(text)
     except ValueError as error:
         raise InvalidArgument(f"{what} is no time: {text!r}: {error}") from None
+
+
+def parse_date(text: str) -> int:
+    """An RFC 3339 date of any precision. ValueError for anything else."""
+    date = _DATE.fullmatch(text)
+    if not date:
+        raise ValueError("a Unix time, a duration such as 24h, or a date such as 2026-01-31T12:00:00Z is needed")
+    year, month, day, hour, minute, second, fraction, zone = date.groups()
+    moment = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=_zone(zone))
     return int(moment.timestamp()) * SECOND + int((fraction or "").ljust(9, "0"))
 
 
