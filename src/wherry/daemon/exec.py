@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable
 from errno import ESRCH
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -120,7 +121,7 @@ def _run(d: Daemon, one: Exec, client: socket.socket | None, early: bytes, conso
     try:
         with step("exec: monitor"):
             monitor = d.launcher.monitor(container.id, d.containers.directory(container.id), one.id)
-        monitor.on_event = lambda m, event: heard(d, one, m, event)
+        monitor.on_event = partial(heard, d, one)
         one.monitor = monitor
         if client is not None:
             monitor.attach(client, early, stdin=asked.attach_stdin, stdout=asked.attach_stdout, stderr=asked.attach_stderr,
@@ -259,7 +260,7 @@ def reload(d: Daemon, container: Container) -> None:
             _ended(d, one, (ended or ends.end_without_monitor(place, one.pid, one.ticks))["code"])
             continue
         one.running, one.monitor = True, monitor
-        monitor.on_event = lambda m, event, one=one: heard(d, one, m, event)  # type: ignore[misc]
+        monitor.on_event = partial(heard, d, one)
         d.hub.add(monitor)
 
 

@@ -6,6 +6,7 @@ Afterwards every container is wholly there or wholly gone, the running ones are 
 from __future__ import annotations
 
 import os
+from functools import partial
 from time import time_ns
 
 from wherry.daemon import ends, holdings, remove, start
@@ -63,7 +64,7 @@ def _reconnect(d: Daemon, container: Container) -> bool:
         if monitor is not None:
             _adopt(d, container, run)
             container.monitor = monitor
-            monitor.on_event = lambda m, event: ends.heard(d, container, m, event)
+            monitor.on_event = partial(ends.heard, d, container)
             execs.reload(d, container)
             d.hub.add(monitor)
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from time import time_ns
 
 from wherry.daemon import command, ends, holdings, netfiles, ports, verify, volumes
@@ -108,7 +109,7 @@ def monitor_of(d: Daemon, container: Container) -> Monitor:
     """The monitor of the next run: forked at the first attach or at the start, whichever comes first. Needs the container's lock."""
     if container.monitor is None:
         container.monitor = d.launcher.monitor(container.id, d.containers.directory(container.id))
-        container.monitor.on_event = lambda monitor, event: ends.heard(d, container, monitor, event)
+        container.monitor.on_event = partial(ends.heard, d, container)
     monitor: Monitor = container.monitor
     return monitor
 

@@ -19,12 +19,14 @@ def wait(d: Daemon, ref: str, condition: str, registered: Callable[[], None], ca
     container = d.containers.get(ref)
     exits = container.exits
     registered()
-    if condition == "next-exit":
-        done = lambda: container.exits > exits or container.removed  # noqa: E731
-    elif condition == "removed":
-        done = lambda: container.removed  # noqa: E731
-    else:
-        done = lambda: container.state.status in ("created", "exited", "dead") or container.removed  # noqa: E731
+
+    def done() -> bool:
+        if condition == "next-exit" and container.exits > exits:
+            return True
+        if condition in ("", "not-running") and container.state.status in ("created", "exited", "dead"):
+            return True
+        return container.removed
+
     if not until(container, done, None, cancel):
         return None
     return container.last_exit if container.exits else container.state.exit_code
