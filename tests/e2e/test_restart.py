@@ -7,7 +7,7 @@ import pytest
 
 from harness.cli import Cli
 from harness.engine import Engine
-from harness.waiting import eventually
+from harness.waiting import eventually, until_ended
 
 
 def state(cli: Cli, name: str) -> dict[str, object]:
@@ -75,16 +75,19 @@ class TestDaemonRestart:
 
     def test_exit_while_the_daemon_is_down_is_not_lost(self, cli: Cli, name: str, engine: Engine) -> None:
         cli("run", "-d", "--name", name, "busybox", "sh", "-c", "echo up; sleep 1; echo last words; exit 17")
+        pid = int(str(state(cli, name)["Pid"]))
         engine.kill()
-        time.sleep(1.5)  # the program ends meanwhile; nobody is there to tell
+        until_ended(pid)  # nobody is there to be told
         engine.start()
-        assert state(cli, name)["ExitCode"] == 17 and state(cli, name)["Status"] == "exited"
+        eventually(lambda: state(cli, name)["Status"] == "exited")
+        assert state(cli, name)["ExitCode"] == 17
         assert cli("logs", name).out == "up\nlast words\n"
 
     def test_rm_is_kept_over_a_restart(self, cli: Cli, name: str, engine: Engine) -> None:
         cli("run", "-d", "--rm", "--name", name, "busybox", "sleep", "1")
+        pid = int(str(state(cli, name)["Pid"]))
         engine.kill()
-        time.sleep(1.3)
+        until_ended(pid)
         engine.start()
         eventually(lambda: cli("ps", "-aq", "--filter", f"name={name}").out == "")
 
