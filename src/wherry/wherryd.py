@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -44,7 +45,7 @@ def main() -> None:
 def run(options: Options) -> None:
     """Serves until SIGTERM or SIGINT."""
     if os.geteuid() != 0:
-        raise PermissionError(1, "wherryd needs to be run by root")
+        raise PermissionError(errno.EPERM, "wherryd needs to be run by root")
     rlimits.raise_own()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from errno import ESRCH
+from errno import ENOENT, ESRCH
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -135,7 +135,7 @@ def _run(d: Daemon, one: Exec, client: socket.socket | None, early: bytes, conso
         d.hub.add(monitor)
     except StartFailed as error:
         where = error.step
-        code = 127 if where == "init: exec" and error.errno == 2 else 126
+        code = 127 if where == "init: exec" and error.errno == ENOENT else 126
         raise StartFailed(str(error), step=where, errno=error.errno, path=error.path, exit_code=code) from None
     finally:
         os.close(pidfd)

@@ -5,6 +5,7 @@ Law: a journal row `run` exists whenever a mount, an address, a port, a cgroup o
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -100,7 +101,7 @@ def _remove_cgroup(d: Daemon, identifier: str) -> None:
         return
     group.kill()  # of the host's PID namespace, or of a start whose monitor and launcher died: nobody else ends them
     if not group.remove(timeout=CGROUP_SECONDS):
-        raise OSError(16, "its cgroup is still busy")
+        raise OSError(errno.EBUSY, "its cgroup is still busy")
 
 
 def kill_and_wait(pidfd: int, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from errno import ENOENT
 from functools import partial
 from time import time_ns
 
@@ -139,7 +140,7 @@ def _explain(container: Container, error: Exception) -> WherryError:
     where = getattr(error, "step", "") or ""
     begun = f"failed to start container {container.name}" + (f" (step '{where}')" if where else "")
     if isinstance(error, StartFailed):
-        code = 127 if error.errno == 2 and where == "init: exec" else 126 if where == "init: exec" else 128
+        code = 127 if error.errno == ENOENT and where == "init: exec" else 126 if where == "init: exec" else 128
         return StartFailed(f"{begun}: {error}", step=where, errno=error.errno, path=error.path, exit_code=code)
     if isinstance(error, WherryError):
         return type(error)(f"{begun}: {error}")

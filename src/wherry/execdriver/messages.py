@@ -17,6 +17,7 @@ monitor -> wherryd    {"event": "started", "pid", "ticks", "spans"}
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import socket
@@ -57,7 +58,7 @@ def receive(end: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
         for fd in fds:
             os.close(fd)
-        raise OSError(90, "a message between wherryd and its helpers was truncated")
+        raise OSError(errno.EMSGSIZE, "a message between wherryd and its helpers was truncated")
     message: dict[str, Any] = json.loads(raw)
     return message, fds
 

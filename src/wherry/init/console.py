@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ def open_terminal(root: int, pipe: SyncPipe, size: Sequence[int]) -> int:
     try:
         found = os.fstat(master)
         if fs_magic(master) != DEVPTS_SUPER_MAGIC or not stat.S_ISCHR(found.st_mode) or found.st_rdev != _PTMX:
-            raise OSError(19, "is not the multiplexer of a devpts", "/dev/pts/ptmx")
+            raise OSError(errno.ENODEV, "is not the multiplexer of a devpts", "/dev/pts/ptmx")
         slave = peer(master)
         rows, columns = size or (0, 0)
         if rows or columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ def make_node(parent: int, name: str, device: Device) -> None:
         fresh = False
     found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if stat.S_IFMT(found.st_mode) != kind or (kind != stat.S_IFIFO and found.st_rdev != number):
-        raise FileExistsError(17, "something else lies where the device node should be", device.path)
+        raise FileExistsError(errno.EEXIST, "something else lies where the device node should be", device.path)
     if fresh and (device.uid or device.gid):
         os.chown(name, device.uid, device.gid, dir_fd=parent, follow_symlinks=False)
 

@@ -5,6 +5,7 @@ A mask is a detached mount made by us, of the host's own /dev/null or of an empt
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ def open_null() -> int:
     found = os.fstat(fd)
     if not stat.S_ISCHR(found.st_mode) or found.st_rdev != _NULL:
         os.close(fd)
-        raise OSError(22, "is not the null device", "/dev/null")
+        raise OSError(errno.EINVAL, "is not the null device", "/dev/null")
     return fd
 
 

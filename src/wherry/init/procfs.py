@@ -5,6 +5,7 @@ Everything that the init tells the kernel through files (sysctls, oom_score_adj)
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 
@@ -27,7 +28,7 @@ def open_private() -> int:
     fd = new_mount("proc")
     if fs_magic(fd) != PROC_SUPER_MAGIC:
         os.close(fd)
-        raise OSError(22, "the kernel gave something else than a procfs", "proc")
+        raise OSError(errno.EINVAL, "the kernel gave something else than a procfs", "proc")
     return fd
 
 
@@ -36,7 +37,7 @@ def write(procfs: int, path: str, value: str) -> None:
     fd = openat2(procfs, path, os.O_WRONLY, _ONLY_HERE)
     try:
         if fs_magic(fd) != PROC_SUPER_MAGIC:
-            raise OSError(22, "not a file of procfs", path)
+            raise OSError(errno.EINVAL, "not a file of procfs", path)
         try:
             os.write(fd, value.encode())
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 import signal as _signal
@@ -127,7 +128,7 @@ def start_time(pid: int, proc_fd: int | None = None) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc_fd)
     except FileNotFoundError:
-        raise ProcessLookupError(3, f"no process {pid}") from None
+        raise ProcessLookupError(errno.ESRCH, f"no process {pid}") from None
     try:
         line = os.read(fd, 4096)
     finally:

@@ -6,6 +6,7 @@ Only wherryd loads the library; the init gets the finished program.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Sequence
@@ -20,7 +21,6 @@ OPERATORS = {"SCMP_CMP_NE": 1, "SCMP_CMP_LT": 2, "SCMP_CMP_LE": 3, "SCMP_CMP_EQ"
 ARCH_X86_64, ARCH_X32 = 0xC000003E, 0x4000003E
 _UNKNOWN_SYSCALL = -1  # __NR_SCMP_ERROR
 _ATTR_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE: 2 is a binary tree instead of a list
-_EEXIST = 17
 
 
 class Comparison(NamedTuple):
@@ -102,7 +102,7 @@ class Filter:
         self._lib = _library()
         self._context = self._lib.seccomp_init(default_action)
         if not self._context:
-            raise OSError(22, "seccomp_init: invalid default action", f"0x{default_action:x}")
+            raise OSError(errno.EINVAL, "seccomp_init: invalid default action", f"0x{default_action:x}")
         self._lib.seccomp_attr_set(self._context, _ATTR_OPTIMIZE, 2)
         self.default_action = default_action
         self.architectures = [native_arch()]
@@ -116,7 +116,7 @@ class Filter:
     def add_arch(self, token: int) -> None:
         """Also filter this architecture. Before the rules."""
         done = self._lib.seccomp_arch_add(self._context, token)
-        if done != -_EEXIST:
+        if done != -errno.EEXIST:
             _check(done, "seccomp_arch_add", f"0x{token:x}")
             self.architectures.append(token)
 
@@ -144,7 +144,6 @@ _INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter: code, jump if true,
 _LOAD, _JUMP_EQ, _JUMP_GT, _JUMP_GE, _RETURN = 0x20, 0x15, 0x25, 0x35, 0x06
 _NR, _ARCH = 0, 4  # offsets in struct seccomp_data
 _X32_BIT = 0x40000000
-_ENOSYS = 38
 
 
 def unknown_is_enosys(program: bytes, newest: dict[int, int]) -> bytes:
@@ -159,7 +158,7 @@ def unknown_is_enosys(program: bytes, newest: dict[int, int]) -> bytes:
         block = [(_LOAD, 0, 0, _NR)]
         if arch == ARCH_X86_64:
             block.append((_JUMP_GE, 2, 0, _X32_BIT))
-        block += [(_JUMP_GT, 0, 1, number), (_RETURN, 0, 0, ERRNO | _ENOSYS)]
+        block += [(_JUMP_GT, 0, 1, number), (_RETURN, 0, 0, ERRNO | errno.ENOSYS)]
         block = [(_LOAD, 0, 0, _ARCH), (_JUMP_EQ, 0, len(block), arch), *block]
         preface += b"".join(_INSTRUCTION.pack(*one) for one in block)
     return preface + program

@@ -7,6 +7,7 @@ Standard library only, and light: the init imports it.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from threading import local
@@ -99,7 +100,7 @@ def _watch(name: str, when: str) -> None:
         return
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    raise OSError(5, f"failpoint {when} {name}")
+    raise OSError(errno.EIO, f"failpoint {when} {name}")
 
 
 class step:  # noqa: N801 - reads as a statement

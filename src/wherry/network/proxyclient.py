@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import select
@@ -112,7 +113,7 @@ class ProxyClient:
         while True:
             data = connection.recv(PACKET)
             if not data:
-                raise ConnectionResetError(104, "the port proxy ended")
+                raise ConnectionResetError(errno.ECONNRESET, "the port proxy ended")
             answers.append(json.loads(data))
             if not answers[-1].get("more"):
                 return answers
