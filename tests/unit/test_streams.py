@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.execdriver import messages
-from wherry.execdriver.streams import HIGH_WATER, Client, DetachKeys, Streams
+from wherry.execdriver.streams import HIGH_WATER, Client, DetachKeys, StreamName, Streams
 
 
 @given(st.lists(st.binary(max_size=6), max_size=6))
@@ -207,3 +207,32 @@ def test_detach_keys_may_come_with_the_request() -> None:
     poll.close()
     for fd in (output_end, program):
         os.close(fd)
+
+
+def test_a_stranger_that_writes_on_does_not_hold_up_the_drain() -> None:
+    """What an output held at the end is read, and no more: the rest comes through the loop, which stops where a client lags."""
+    poll = select.epoll()
+    ours, theirs = socket.socketpair()
+    streams = Streams(poll, None, lambda: None)
+    client = Client(theirs.detach(), stdin=False, stdout=True, stderr=True, framed=False)
+    streams.attach(client, b"")
+    read, write = os.pipe()
+    streams.connect({read: "stdout"}, -1, tty=False, stdin_once=False)
+    before = os.write(write, b"x" * 60_000)
+    take = client.queue
+    taken = 0
+
+    def queue(stream: StreamName, data: bytes) -> None:
+        nonlocal taken
+        take(stream, data)
+        taken += len(data)
+        assert taken < 10 * before, "it reads for ever"
+        os.write(write, b"y" * len(data))
+
+    client.queue = queue  # type: ignore[method-assign]
+    streams.drain(before)
+    assert read in streams.outputs and taken == before
+    os.close(write)
+    streams.close()
+    ours.close()
+    poll.close()

@@ -28,7 +28,6 @@ from wherry.model.command import Command, Mount, Process, from_json, to_json
 from wherry.model.steps import Trace, set_process, step, use_trace
 
 DRAIN_SECONDS = 2.0  # how long a stranger that keeps the program's output open may delay the exit
-LINGER_SECONDS = 30.0  # how long clients that lag may take to read the rest after the exit was reported
 
 
 class Monitor:
@@ -226,9 +225,8 @@ class Monitor:
             self._record(record)
         with step("monitor: report the exit"):
             self.report({"event": "exited", **record})
-        deadline = monotonic() + LINGER_SECONDS
-        while self.streams.unsent and monotonic() < deadline:
-            self._turn(max(0.0, deadline - monotonic()))
+        while self.streams.unsent:  # a pager may be read for hours: a client that is connected loses nothing, one that goes is heard of
+            self._turn(-1)
         self.streams.close()
 
     def _record(self, record: dict[str, Any]) -> None:
@@ -240,8 +238,11 @@ class Monitor:
                 self.report({"event": "log", "message": f"is complete, but the exit code {record['code']} cannot be written to exit.json: {error}"})
 
     def _drain(self) -> None:
+        assert self.started is not None
         deadline = monotonic() + DRAIN_SECONDS
-        self.streams.drain()
+        if self.started.slave >= 0:
+            os.close(self.started.slave)
+        self.streams.drain(native.PIPE_SIZE)
         while self.streams.outputs and (left := deadline - monotonic()) > 0:
             self._turn(left)
 

@@ -20,6 +20,7 @@ from wherry.init.container import container_main
 from wherry.init.exec import exec_main
 from wherry.init.syncpipe import Console, Failed, Ready, SyncPipe
 from wherry.linux import process, rtnetlink
+from wherry.linux.tty import peer
 from wherry.model.command import Command
 from wherry.model.steps import Span, Trace, current_trace, set_process, step, use_trace
 
@@ -40,12 +41,14 @@ class Stdio(NamedTuple):
 
 
 class Started(NamedTuple):
-    """A program that runs."""
+    """A program that runs. With a terminal we hold its slave as well, until the program has ended: while nobody has a slave open, reading the
+    master fails (pty(7)), though a program may close its last one and open /dev/console again."""
 
     pid: int
     pidfd: int
     ticks: int
     master: int
+    slave: int
     group: Group | None
     spans: list[Span]
 
@@ -168,7 +171,7 @@ class _Attempt:
     def __init__(self, stdio: Stdio, group: Group | None, exec_dir: int, trace: Trace) -> None:
         self.stdio, self.group, self.exec_dir, self.trace = stdio, group, exec_dir, trace
         self.pid = self.pidfd = -1
-        self.master = -1
+        self.master = self.slave = -1
         with step("monitor: sync pipe"):
             self.pipe, self._theirs = SyncPipe.pair()
 
@@ -194,6 +197,7 @@ class _Attempt:
             message = self.pipe.receive()
             if isinstance(message, Console):
                 self.master = message.master
+                self.slave = peer(self.master)
             elif isinstance(message, Ready):
                 ready = message
             elif isinstance(message, Failed):
@@ -203,7 +207,7 @@ class _Attempt:
             else:
                 self.pipe.close()
                 spans = [*self.trace.spans, *ready.spans]
-                return Started(self.pid, self.pidfd, ticks, self.master, self.group, spans)
+                return Started(self.pid, self.pidfd, ticks, self.master, self.slave, self.group, spans)
 
     def reason(self, error: OSError | EOFError) -> BaseException | Failed:
         """Why it failed: where the init has ended already (a veth finds no namespace then), what the init said is the cause."""
@@ -231,8 +235,9 @@ class _Attempt:
             os.waitpid(self.pid, 0)
             os.close(self.pidfd)
         self.pipe.close()
-        if self.master >= 0:
-            os.close(self.master)
+        for fd in (self.master, self.slave):
+            if fd >= 0:
+                os.close(fd)
         unlink(self.exec_dir, "state.json")
         unlink(self.exec_dir, "exit.json.tmp")
         if self.group is not None:

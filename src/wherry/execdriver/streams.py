@@ -165,17 +165,17 @@ class Streams:
         if fd in self.outputs and events & ~select.EPOLLOUT:
             self.read_output(fd)
 
-    def read_output(self, fd: int) -> bool:
-        """Reads once from an output; False at its end or where nothing is there now."""
+    def read_output(self, fd: int) -> int:
+        """Reads once from an output: how many bytes; 0 at its end or where nothing is there now."""
         try:
             data = os.read(fd, CHUNK)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:  # EIO: the last slave of a pty is closed, pty(7)
             data = b""
         if not data:
             self._close_output(fd)
-            return False
+            return 0
         stream = self.outputs[fd]
         if self._log is not None:
             self._log.write(stream, data, time_ns())
@@ -188,13 +188,15 @@ class Streams:
             if client.pending:
                 self._watch(client)
         self._update_outputs()
-        return True
+        return len(data)
 
-    def drain(self) -> None:
-        """The program is gone: reads all that is left now, however far a client is behind (a pipe holds little)."""
+    def drain(self, limit: int) -> None:
+        """The program is gone: reads what it left, however far a client is behind. `limit` is what an output can hold, bytes: what comes
+        beyond is of a stranger that writes on, and is for the loop, which slows it."""
         for fd in list(self.outputs):
-            while fd in self.outputs and self.read_output(fd):
-                pass
+            read = 0
+            while fd in self.outputs and read < limit and (count := self.read_output(fd)):
+                read += count
 
     @property
     def stalled(self) -> bool:
