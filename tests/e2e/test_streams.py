@@ -6,6 +6,8 @@ import signal
 import socket
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import pytest
 
@@ -124,9 +126,11 @@ def test_a_slow_client_slows_the_program_and_the_others_lose_nothing(engine: Eng
             got += piece
     assert 0 < len(got) < len(wanted)
     assert api.ok("GET", f"/containers/{name}/json")["State"]["Running"] is True
-    assert len(streams_of(read_all(slow))[1]) == len(wanted)
     quick.settimeout(30)
-    assert streams_of(bytes(got) + read_all(quick)) == {1: wanted}
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(read_all, quick)
+        assert streams_of(read_all(slow)) == {1: wanted}
+        assert streams_of(bytes(got) + rest.result()) == {1: wanted}
 
 
 def test_the_rest_waits_for_a_client_after_the_end(engine: Engine, api: Api, name: str) -> None:
@@ -209,7 +213,8 @@ def test_detach_keys_of_ones_own(cli: Cli, name: str, engine: Engine) -> None:
     assert cli("run", "-it", "--detach-keys", "nonsense", "busybox", "true", code=None).code in (1, 125)
 
 
-def test_without_sig_proxy_a_signal_is_the_clients_own(cli: Cli, name: str) -> None:
+def test_without_sig_proxy_a_signal_is_the_clients_own(engine: Engine, name: str) -> None:
+    cli = engine.cli("wherry")
     script = "trap 'echo caught' TERM INT; echo ready; while :; do sleep 0.1; done"
     with cli.start("run", "--sig-proxy=false", "--name", name, "busybox", "sh", "-c", script) as process:
         assert process.stdout and process.stdout.readline() == b"ready\n"
@@ -265,10 +270,24 @@ def test_the_back_off_doubles(cli: Cli, name: str, api: Api) -> None:
     began = time.time()
     cli("run", "-d", "--restart", "on-failure:4", "--network", "none", "--name", name, "busybox", "false")
     eventually(lambda: cli("inspect", "-f", "{{.State.Status}} {{.RestartCount}}", name).line == "exited 4", 30)
-    filters = json.dumps({"container": [name], "event": ["start", "die"]}).replace('"', "%22")
+    filters = quote(json.dumps({"container": [name], "event": ["start", "die"]}))
     lines = api("GET", f"/events?since={began - 1:.3f}&until={time.time() + 1:.3f}&filters={filters}").body.decode().splitlines()
     events = [json.loads(line) for line in lines]
     assert [e["Action"] for e in events] == ["start", "die"] * 5
     gaps = [(b["timeNano"] - a["timeNano"]) / 1e9 for a, b in zip(events, events[1:], strict=False) if a["Action"] == "die"]
     for gap, delay in zip(gaps, (0.1, 0.2, 0.4, 0.8), strict=True):
         assert delay <= gap < delay * 1.5 + 0.5, gaps
+
+
+def test_an_exec_is_no_way_around_what_the_container_may(cli: Cli, name: str) -> None:
+    """Its groups are the container's too; --privileged gives it capabilities, but the container's filter of system calls stays: as in Docker 28.5."""
+    cli("run", "-d", "--group-add", "555", "--name", name, "busybox", "sleep", "600")
+    assert cli("exec", "-u", "1000", name, "id", "-G").line == "0 555"
+    status = cli("exec", "--privileged", name, "grep", "-E", "^(CapEff|Seccomp):", "/proc/self/status").out.split()
+    assert status[3] == "2" and int(status[1], 16) > int(cli("exec", name, "grep", "CapEff", "/proc/self/status").out.split()[1], 16)
+    assert cli("exec", "--privileged", name, "mount", "-t", "tmpfs", "x", "/mnt", code=None).code != 0
+
+
+def test_a_failure_before_the_network_is_told_as_what_it_is(cli: Cli) -> None:
+    for _ in range(5):  # the init that fails gives up its network namespace first
+        assert "not a directory" in cli("run", "--rm", "-w", "/etc/passwd", "busybox", "true", code=125).err.lower()

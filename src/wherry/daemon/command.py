@@ -45,7 +45,7 @@ def build(d: Daemon, container: Container, rootfs: int, points: list[tuple[Mount
     config, host = container.config, container.host
     hostname = hostname_of(d, container)
     spaces = _namespaces(d, host, sources)
-    default_seccomp, no_new = _security(d, host)
+    default_seccomp, no_new = security(d, host)
     capabilities = capabilities_of(d, host, privileged=host.privileged)
     process = Process(
         argv=[container.record.path, *container.record.args],
@@ -115,7 +115,8 @@ def _join_net(other: Container, sources: Sources) -> int:
     raise Conflict(f"cannot join network of a non running container: {other.id}")
 
 
-def _security(d: Daemon, host: HostConfig) -> tuple[str, bool]:
+def security(d: Daemon, host: HostConfig) -> tuple[str, bool]:
+    """The seccomp program of a container's processes in hexadecimal ("": none), and whether they get no new privileges."""
     options = verify.security_options(host)
     if host.privileged or options.seccomp == "unconfined":
         return "", options.no_new_privileges

@@ -135,7 +135,7 @@ def _run(d: Daemon, one: Exec, client: socket.socket | None, early: bytes, conso
         d.hub.add(monitor)
     except StartFailed as error:
         where = error.step
-        code = 127 if where == "init: exec" and error.errno == ENOENT else 126
+        code = 127 if where in ("init: exec", "init: working directory") and error.errno == ENOENT else 126
         raise StartFailed(str(error), step=where, errno=error.errno, path=error.path, exit_code=code) from None
     finally:
         os.close(pidfd)
@@ -147,12 +147,12 @@ def _command(d: Daemon, one: Exec, console_size: tuple[int, int] | None) -> Comm
     privileged = asked.privileged or host.privileged
     capabilities = command.capabilities_of(d, host, privileged=privileged)
     options = verify.security_options(host)
-    unconfined = privileged or options.seccomp == "unconfined"
-    seccomp = "" if unconfined else command.seccomp_of(d, options.seccomp, capabilities)
+    # The filter is the container's, as in Docker: --privileged of an exec gives capabilities, and opens no further system call.
+    seccomp = command.security(d, host)[0]
     env = environment.environment([*(config.env or []), *(asked.env or [])], command.hostname_of(d, container), tty=asked.tty)
     process = Process(
         argv=asked.cmd or [], env=env, cwd=asked.working_dir or config.working_dir or "/", user=asked.user or config.user,
-        group_add=() if asked.user else host.group_add or (), tty=asked.tty, console_size=list(console_size or asked.console_size or (0, 0)),
+        group_add=host.group_add or (), tty=asked.tty, console_size=list(console_size or asked.console_size or (0, 0)),
         stdin=asked.attach_stdin, capabilities=Capabilities(capabilities, capabilities, capabilities),
         no_new_privileges=options.no_new_privileges, seccomp=seccomp, rlimits=command.rlimits_of(d, host), oom_score_adj=host.oom_score_adj,
     )
@@ -274,10 +274,10 @@ def _check_running(container: Container) -> None:
 
 
 def _tell(client: socket.socket, text: str, *, framed: bool) -> None:
-    """An error in the stream's own form: a frame of stderr, or plain text on a terminal."""
+    """An error in the stream's own form: a frame of stdout, as Docker's, or plain text on a terminal."""
     raw = text.encode()
     try:
-        client.sendall((struct.pack(">BxxxI", 2, len(raw)) if framed else b"") + raw)
+        client.sendall((struct.pack(">BxxxI", 1, len(raw)) if framed else b"") + raw)
     except OSError:
         pass  # the client has gone; the exit code tells it
 
