@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,12 @@ def test_file_is_a_chrome_trace(wherry: Cli, tmp_path: Path) -> None:
     named = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
     complete = [event for event in events if event["ph"] == "X"]
     assert {named[event["pid"]] for event in complete} >= {"cli", "wherryd", "monitor", "init"}
-    assert all(event["dur"] >= 0 and event["ts"] > 0 for event in complete)
+    assert len(named) + len(complete) == len(events)
+    for event in complete:  # what the format asks of a complete event, else a viewer leaves it out
+        assert event["dur"] >= 0 and event["ts"] > 0 and isinstance(event["name"], str) and isinstance(event["cat"], str)
+        assert isinstance(event["pid"], int) and isinstance(event["tid"], int)
+    for one, two in pairwise(event for event in complete if named[event["pid"]] == "init"):  # of one thread: nested or apart
+        assert two["ts"] >= one["ts"] + one["dur"] - 0.001 or two["ts"] + two["dur"] <= one["ts"] + one["dur"] + 0.001
 
 
 def test_detached_run_is_traced_up_to_its_start(wherry: Cli, name: str) -> None:
