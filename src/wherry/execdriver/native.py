@@ -125,21 +125,13 @@ def start_container(command: Command, fds: list[int], stdio: Stdio, trees: Cgrou
             with step("monitor: network"):
                 _make_veth(host, command, attempt.pid)
         attempt.pipe.send_network(command.network)
-        with step("monitor: commit state.json"):
-            ticks = process.start_time(attempt.pid)
-            if gone():
-                raise ConnectionAbortedError(errno.ECONNABORTED, "wherryd went away before the commit")
-            reserve(exec_dir, "exit.json")
-            write_json(exec_dir, "state.json", state_record(attempt.pid, ticks))
-        attempt.pipe.send_go()
-        return attempt.wait_exec(ticks)
+        return attempt.commit(gone)
     except (OSError, EOFError) as error:
         raise attempt.failed(attempt.reason(error)) from None
     finally:
         if host is not None:
             host.close()
-        for name, index in command.cgroup_mounts:
-            del name
+        for _, index in command.cgroup_mounts:
             os.close(fds[index])
 
 
@@ -153,14 +145,7 @@ def start_exec(command: Command, fds: list[int], stdio: Stdio, trees: Cgroups, e
             if command.namespaces.pid != "host":
                 process.setns(fds[0], process.CLONE_NEWPID)
         attempt.clone(command, fds, group, 0, exec_main)
-        with step("monitor: commit state.json"):
-            ticks = process.start_time(attempt.pid)
-            if gone():
-                raise ConnectionAbortedError(errno.ECONNABORTED, "wherryd went away before the commit")
-            reserve(exec_dir, "exit.json")
-            write_json(exec_dir, "state.json", state_record(attempt.pid, ticks))
-        attempt.pipe.send_go()
-        return attempt.wait_exec(ticks)
+        return attempt.commit(gone)
     except (OSError, EOFError) as error:
         raise attempt.failed(error) from None
 
@@ -190,7 +175,18 @@ class _Attempt:
         self._theirs.close()
         self.stdio.close_theirs()
 
-    def wait_exec(self, ticks: int) -> Started:
+    def commit(self, gone: Any) -> Started:
+        """The point of no return (docs/adr/0001-start.md): the run is recorded, the init let go, and followed until the program runs."""
+        with step("monitor: commit state.json"):
+            ticks = process.start_time(self.pid)
+            if gone():
+                raise ConnectionAbortedError(errno.ECONNABORTED, "wherryd went away before the commit")
+            reserve(self.exec_dir, "exit.json")
+            write_json(self.exec_dir, "state.json", state_record(self.pid, ticks))
+        self.pipe.send_go()
+        return self._wait_exec(ticks)
+
+    def _wait_exec(self, ticks: int) -> Started:
         """Until the end of file after Ready."""
         ready: Ready | None = None
         while True:
