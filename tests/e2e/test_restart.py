@@ -1,6 +1,8 @@
 """Restart policies, stop signals and timeouts, and what survives a restart of the daemon."""
 
 import json
+import os
+import select
 import time
 
 import pytest
@@ -40,6 +42,13 @@ def test_always_until_stopped(cli: Cli, name: str) -> None:
 
 def test_restart_with_rm_is_refused(cli: Cli) -> None:
     assert cli("run", "--rm", "--restart", "always", "busybox", "true", code=125).err
+
+
+def test_init_passes_signals_on(cli: Cli, name: str) -> None:
+    cli("run", "-d", "--init", "--name", name, "busybox", "sh", "-c", "trap 'echo got; exit 5' TERM; echo up; while :; do sleep 0.05; done")
+    eventually(lambda: cli("logs", name).out == "up\n")
+    cli("stop", name)
+    assert cli("logs", name).out == "up\ngot\n" and state(cli, name)["ExitCode"] == 5
 
 
 def test_stop_signal_and_timeout(cli: Cli, name: str) -> None:
@@ -100,6 +109,28 @@ class TestDaemonRestart:
         assert state(cli, f"{name}-stopped")["Running"] is False
         cli("kill", name)
         eventually(lambda: state(cli, name)["Running"] is False)
+
+    def test_policies_are_applied_to_what_ended_meanwhile(self, cli: Cli, name: str, engine: Engine) -> None:
+        """Each program lives on in its second run; who is started again is what the policy says about the end of the first."""
+        script = "test -e /second && exec sleep 600; touch /second; while ! test -e /go; do sleep 0.05; done; exit "
+        cases = {"always": 0, "unless-stopped": 0, "on-failure": 3, "on-failure:1": 0, "no": 3}
+        names = {policy: f"{name}-{number}" for number, policy in enumerate(cases)}
+        pids = []
+        for policy, code in cases.items():
+            cli("run", "-d", "--restart", policy, "--name", names[policy], "busybox", "sh", "-c", f"{script}{code}")
+            eventually(lambda one=names[policy]: cli("exec", one, "test", "-e", "/second", code=None).code == 0)
+            pids.append(os.pidfd_open(int(str(state(cli, names[policy])["Pid"]))))
+        for one in names.values():
+            cli("exec", one, "sh", "-c", "(sleep 1; touch /go) >/dev/null 2>&1 &")
+        engine.kill()
+        for pidfd in pids:
+            assert select.select([pidfd], [], [], 20)[0]
+            os.close(pidfd)
+        engine.start()
+        for policy in ("always", "unless-stopped", "on-failure"):
+            eventually(lambda one=names[policy]: state(cli, one)["Status"] == "running", 20, what=policy)
+        for policy in ("on-failure:1", "no"):
+            assert (state(cli, names[policy])["Status"], state(cli, names[policy])["ExitCode"]) == ("exited", cases[policy])
 
     def test_attached_client_and_terminal_survive(self, cli: Cli, name: str, engine: Engine) -> None:
         with cli.terminal("run", "-it", "--name", name, "busybox", "sh") as terminal:
