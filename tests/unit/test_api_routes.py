@@ -58,7 +58,8 @@ class FakeDaemon(Daemon):
         self.containers = Containers(root / "containers", self.db)
         self.volumes = VolumeStore(root / "volumes", self.db)
         self.cgroups = cgroups.detect()
-        self.bridge: Any = SimpleNamespace(address=IPv4Interface("172.30.0.1/16"), options=BridgeOptions(), mtu=1500, warnings=[])
+        self.bridge: Any = SimpleNamespace(address=IPv4Interface("172.30.0.1/16"), options=BridgeOptions(), mtu=1500, warnings=[],
+                                           firewall_backend="nftables")
         self.execs = {}
         self.traces = OrderedDict()
         self.traces_lock = threading.Lock()

@@ -105,7 +105,7 @@ def info_json(d: Daemon, now: int) -> dict[str, Any]:
         "InitBinary": d.options.init_path,
         "ContainerdCommit": {"ID": ""}, "RuncCommit": {"ID": ""}, "InitCommit": {"ID": ""},
         "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=cgroupns"] if d.cgroups.version == "v2" else [])],
-        "FirewallBackend": {"Driver": "nftables" if d.options.iptables else "none"},
+        "FirewallBackend": {"Driver": d.bridge.firewall_backend},
         "CDISpecDirs": [],
         "Containerd": None,
         "Warnings": _warnings(d) or None,
