@@ -139,6 +139,18 @@ def test_an_attached_container_that_is_removed_ends_the_stream(private: Engine) 
     assert read_to_end(client) == b""
 
 
+def test_a_detached_exec_that_meets_the_end_is_a_conflict(private: Engine) -> None:
+    """Whatever step it is in when the kernel ends it with its container's init: the container was not running, nothing is wrong with the request."""
+    made(private, "brief", {"Image": "busybox", "Cmd": ["sleep", "600"]})
+    for _ in range(12):
+        private.api.ok("POST", "/containers/brief/start")
+        ids = [private.api.ok("POST", "/containers/brief/exec", {"Cmd": ["true"]})["Id"] for _ in range(4)]
+        with ThreadPoolExecutor(5) as pool:
+            answers = [pool.submit(private.api, "POST", f"/exec/{one}/start", {"Detach": True}) for one in ids]
+            pool.submit(private.api, "POST", "/containers/brief/kill").result()
+            assert {answer.result().status for answer in answers} <= {200, 409}, [answer.result() for answer in answers]
+
+
 def test_execs_meet_the_end_of_their_container(private: Engine) -> None:
     made(private, "ending", SLEEPER)
     for _ in range(5):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import socket
 import struct
@@ -136,9 +137,17 @@ def _run(d: Daemon, one: Exec, client: socket.socket | None, early: bytes, conso
     except StartFailed as error:
         where = error.step
         code = 127 if where in ("init: exec", "init: working directory") and error.errno == ENOENT else 126
-        raise StartFailed(str(error), step=where, errno=error.errno, path=error.path, exit_code=code) from None
+        number = ESRCH if _has_ended(pidfd) else error.errno
+        raise StartFailed(str(error), step=where, errno=number, path=error.path, exit_code=code) from None
     finally:
         os.close(pidfd)
+
+
+def _has_ended(pidfd: int) -> bool:
+    """Whether a process is over (pidfd_open(2): readable then). With the container's init the kernel ends every exec, in whatever step it is."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _command(d: Daemon, one: Exec, console_size: tuple[int, int] | None) -> Command:
