@@ -137,17 +137,19 @@ def _run(d: Daemon, one: Exec, client: socket.socket | None, early: bytes, conso
     except StartFailed as error:
         where = error.step
         code = 127 if where in ("init: exec", "init: working directory") and error.errno == ENOENT else 126
-        number = ESRCH if _has_ended(pidfd) else error.errno
+        # A clone into a dying PID namespace fails, and an init in it is killed: the container's own is over as soon as all its processes are.
+        dying = where.startswith("monitor") or (where, error.errno) == ("init", 0)
+        number = ESRCH if _has_ended(pidfd, 2.0 if dying else 0.0) else error.errno
         raise StartFailed(str(error), step=where, errno=number, path=error.path, exit_code=code) from None
     finally:
         os.close(pidfd)
 
 
-def _has_ended(pidfd: int) -> bool:
-    """Whether a process is over (pidfd_open(2): readable then). With the container's init the kernel ends every exec, in whatever step it is."""
+def _has_ended(pidfd: int, seconds: float) -> bool:
+    """Whether a process is over within `seconds` (pidfd_open(2): readable then). With the container's init the kernel ends every exec."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(seconds * 1000))
 
 
 def _command(d: Daemon, one: Exec, console_size: tuple[int, int] | None) -> Command:
