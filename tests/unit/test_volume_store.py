@@ -110,9 +110,10 @@ def test_prune(volumes: VolumeStore) -> None:
     for name, labels in (("keep", {"k": "1"}), ("named", {})):
         volumes.create(name, labels=labels)
     volumes.create("used", container="c")
+    volumes.create("with-options", options={"type": "tmpfs", "device": "tmpfs"})
     assert volumes.prune(filters=Filters({"all": ["false"]}))[0] == [anonymous]
     assert volumes.prune(all_volumes=True, filters=Filters({"label!": ["k"]}))[0] == ["named"]
-    assert [v.name for v in volumes.list()] == ["keep", "used"]
+    assert [v.name for v in volumes.list()] == ["keep", "used", "with-options"]
     with pytest.raises(InvalidArgument, match="invalid filter 'foo'"):
         volumes.prune(filters=Filters({"foo": ["x"]}))
 

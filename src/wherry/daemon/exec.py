@@ -277,7 +277,7 @@ def reload(d: Daemon, container: Container) -> None:
 
 def _check_running(container: Container) -> None:
     if container.state.paused:
-        raise Conflict(f"container {container.name} is paused, unpause the container before exec")
+        raise Conflict(f"Container {container.name} is paused, unpause the container before exec")
     if container.state.status == "restarting":
         raise Conflict(f"Container {container.id} is restarting, wait until the container is running")
     if not container.state.running:

@@ -9,7 +9,7 @@ from wherry.daemon.daemon import Daemon
 from wherry.daemon.verify import parse_signal, stop_signal
 from wherry.daemon.wait import until
 from wherry.model.container import Container
-from wherry.model.errors import Conflict, Internal
+from wherry.model.errors import Conflict, Internal, InvalidArgument
 from wherry.model.steps import step
 
 KILL_SECONDS = 10.0
@@ -17,7 +17,10 @@ KILL_SECONDS = 10.0
 
 def kill(d: Daemon, ref: str, name: str) -> None:
     """InvalidArgument for an unknown signal, Conflict where it does not run. SIGKILL waits for the end."""
-    number = parse_signal(name or "SIGKILL")
+    try:
+        number = parse_signal(name or "SIGKILL")
+    except InvalidArgument as error:
+        raise InvalidArgument(f"cannot kill container: {ref}: {error}") from None
     container = d.containers.get(ref)
     with container.lock:
         if container.state.status == "restarting" and number == signal.SIGKILL:

@@ -14,9 +14,9 @@ def pause(d: Daemon, ref: str) -> None:
     container = d.containers.get(ref)
     with container.lock:
         if container.state.paused:
-            raise Conflict(f"Container {ref} is already paused")
+            raise Conflict(f"Container {container.id} is already paused")
         if container.state.status != "running":
-            raise Conflict(f"Container {ref} is not running")
+            raise Conflict(f"container {container.id} is not running")
         d.cgroups.open(cgroup_path(container)).freeze()
         container.state.status = "paused"
         d.containers.save_state(container)
@@ -29,7 +29,7 @@ def unpause(d: Daemon, ref: str) -> None:
     container = d.containers.get(ref)
     with container.lock:
         if not container.state.paused:
-            raise Internal(f"Container {ref} is not paused")
+            raise Internal(f"Container {container.id} is not paused")
         go_on(d, container)
 
 

@@ -59,7 +59,7 @@ def _delete_by_name(store: ImageStore, image: Image, name: Reference, names: lis
     using = [user for user in users() if user.image_id == image.id]
     if _single(names) and using and not force:
         raise Conflict(
-            f"conflict: unable to remove repository reference {name.familiar()!r} (must force) - container {short(using[0].container_id)} "
+            f'conflict: unable to remove repository reference "{name.familiar()}" (must force) - container {short(using[0].container_id)} '
             f"is using its referenced image {short(image.id)}"
         )
     going = [name]

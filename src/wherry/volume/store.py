@@ -187,7 +187,9 @@ class VolumeStore:
         return size
 
     def prune(self, all_volumes: bool = False, filters: Filters | None = None) -> tuple[Names, int]:
-        """Removes unused volumes, without `all_volumes` anonymous ones only: their names and bytes. Filters: `label`, `label!`, `all`."""
+        """Removes unused volumes without options, and without `all_volumes` anonymous ones only: their names and bytes.
+
+        Filters: `label`, `label!`, `all`."""
         filters = filters or Filters()
         filters.check_keys(("all", "label", "label!"))
         all_volumes = filters.flag("all", all_volumes)
@@ -196,6 +198,8 @@ class VolumeStore:
         try:
             gone, size = [], 0
             for volume in self.list(Filters({"dangling": ["true"]})):
+                if volume.options:
+                    continue  # its data are elsewhere, and making it again needs its options: it goes by its name only, as in Docker
                 if (all_volumes or volume.anonymous) and filters.labels_match(volume.labels):
                     try:
                         size += self.remove(volume.name)
