@@ -50,6 +50,7 @@ def run(options: Options) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, lambda *_: log.warning("SIGHUP: reloading the configuration is not built yet; restart wherryd, containers run on"))
     with ExitStack() as undo:
         undo.enter_context(alone(options.data_root, options.exec_root, options.pidfile))
         daemon = Daemon(options)

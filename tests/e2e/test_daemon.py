@@ -91,6 +91,8 @@ def test_flags_and_the_config_file(tmp_path: Path) -> None:
 
 def test_one_daemon_per_root() -> None:
     with engine("alone") as made:
+        os.kill(made.pid, signal.SIGHUP)
+        eventually(lambda: "not built yet" in made.log_tail(), what="a reload is refused, not an end")
         again = subprocess.run([BIN / "wherryd", "--data-root", made.data_root, "--exec-root", made.dir / "other", "-b", "weother0"],
                                capture_output=True, text=True, timeout=30, check=False)  # fmt: skip
         assert again.returncode == 1 and "another wherryd uses" in again.stderr
