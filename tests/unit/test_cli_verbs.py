@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ class FakeDaemon:
         self.code = 0
         self.refuse: dict[str, tuple[str, str]] = {}  # "POST /path" -> status, message
         self.details: dict[str, Any] = json.loads(json.dumps(DETAILS))
+        self.lock = threading.Lock()
         self.attached: list[Talk] = []
         self.waiting: list[Talk] = []
         self.on_start: Callable[[], None] = self._end_all
@@ -58,15 +60,17 @@ class FakeDaemon:
             status, message = self.refuse[what]
             talk.json({"message": message}, status)
         elif what.endswith(("/attach", "/exec/E/start")) and (not isinstance(request.body, dict) or not request.body.get("Detach")):
-            talk.upgrade()
-            talk.kept = True
-            self.attached.append(talk)
+            with self.lock:  # the client may start at once when it has the head: then this stream has to be known
+                talk.upgrade()
+                talk.kept = True
+                self.attached.append(talk)
             if "exec" in what:
                 self._end_streams()
         elif what.endswith("/wait"):
             talk.taken = talk.kept = True
-            talk.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            self.waiting.append(talk)
+            with self.lock:
+                talk.raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                self.waiting.append(talk)
             if what == "POST /containers/x/wait":
                 self._end()
         elif what == "POST /containers/ID/start":
@@ -98,15 +102,17 @@ class FakeDaemon:
         self._end()
 
     def _end_streams(self) -> None:
-        while self.attached:
-            talk = self.attached.pop()
-            talk.raw(self.output)
-            talk.sock.shutdown(1)
+        with self.lock:
+            while self.attached:
+                talk = self.attached.pop()
+                talk.raw(self.output)
+                talk.sock.shutdown(1)
 
     def _end(self) -> None:
         body = json.dumps({"StatusCode": self.code}).encode()
-        while self.waiting:
-            self.waiting.pop().raw(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        with self.lock:
+            while self.waiting:
+                self.waiting.pop().raw(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
 
 
 Run = Callable[..., tuple[int, str, str, list[str]]]
