@@ -212,8 +212,7 @@ class _Files:
     def _open_once(self, after: tuple[int, int] | None) -> list[_File]:
         """Newest first, so that what is rotated meanwhile is found again under its next name."""
         files: list[_File] = []
-        oldest = max((int(entry[len(self._name) + 1 :]) for entry in os.listdir(self._dir_fd) if self._is_older(entry)), default=0)
-        for entry in [self._name] + [f"{self._name}.{number}" for number in range(1, oldest + 2)]:
+        for entry in self._names():
             try:
                 file = _File(os.open(entry, _O_LOG, dir_fd=self._dir_fd))
             except FileNotFoundError:
@@ -226,6 +225,13 @@ class _Files:
             if not known:
                 files.insert(0, file)
         return files
+
+    def _names(self) -> Iterator[str]:
+        """Names from the newest file on. The older ones are listed only once the newest is open: a rotation after that is seen by _snapshot, one
+        between listing and opening would leave files out unseen."""
+        yield self._name
+        oldest = max((int(entry[len(self._name) + 1 :]) for entry in os.listdir(self._dir_fd) if self._is_older(entry)), default=0)
+        yield from (f"{self._name}.{number}" for number in range(1, oldest + 2))
 
     def _is_older(self, entry: str) -> bool:
         return entry.startswith(self._name + ".") and 0 < len(entry) - len(self._name) - 1 < 5 and entry[len(self._name) + 1 :].isdecimal()

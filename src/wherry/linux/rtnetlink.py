@@ -232,6 +232,8 @@ class Rtnetlink(Netlink):
             except OSError as error:
                 if error.errno == errno.ENODEV:
                     return False
+                if error.errno == errno.ENOBUFS:  # events were lost (netlink(7)): what they told is asked again
+                    continue
                 raise
             if not waiting:
                 return True
