@@ -28,6 +28,9 @@ check: dev ## ruff, mypy --strict, import-linter
 test: check images ## everything: unit, contract, security, end to end
 	@$(STRICT) $(PYTEST) tests/unit tests/contract tests/security tests/e2e
 
+retest: dev ## what failed in the last test run, once more and alone
+	@$(STRICT) $(PYTEST) --last-failed --last-failed-no-failures none tests/unit tests/contract tests/security tests/e2e
+
 test-fast: dev ## unit and contract tests (under a minute)
 	@$(STRICT) $(PYTEST) -q tests/unit tests/contract
 
@@ -44,4 +47,4 @@ clean: ## remove what make made here (not the images in /var/cache/wherry-images
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup dev demo images check test test-fast test-long test-vm bench clean
+.PHONY: help setup dev demo images check test retest test-fast test-long test-vm bench clean
